@@ -1,0 +1,48 @@
+# The whole project in a few words. `make course` and `make test` need nothing else by hand.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := course
+.PHONY: course lab test smoke lint bench gpu docs notebooks clean
+
+course: $(READY)  ## run the lessons (laptop profile), check the baselines, write runs/laptop/index.html
+	$(BIN)/seg-lib course --profile laptop
+
+lab: $(READY)  ## open JupyterLab on the lessons
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+test: lint smoke $(READY)  ## style, every lesson in its smallest size, and the tests
+	$(BIN)/python -m pytest
+
+smoke: $(READY)
+	$(BIN)/seg-lib course --profile smoke
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/seg-lib course --check
+
+bench: $(READY)  ## speed and accuracy beside the peers; DATA=DIR adds the real nodules
+	$(BIN)/python benchmarks/run_all.py $(if $(DATA),--data $(DATA))
+
+gpu: $(READY)  ## the lessons at the sizes of the sources; "not checked" without CUDA
+	$(BIN)/seg-lib course --profile gpu
+
+docs: $(READY)  ## write the tables of README.md anew from the measured results
+	$(BIN)/python benchmarks/readme_tables.py
+
+notebooks: course  ## publish the executed lessons and figures of the last laptop run
+	$(BIN)/seg-lib course --profile laptop --publish
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "Python 3.11 to 3.13 is needed: make PYTHON=python3.12 course"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+	  { echo "The module venv is missing: sudo apt install python3-venv"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf runs .pytest_cache .ruff_cache

@@ -1,0 +1,103 @@
+"""ResNet50-U-Net: a U-Net whose encoder is a ResNet, as in source 002. Taught in notebook 06.
+
+    image (B, 1, H, W)
+      │  stem 7x7, stride 2      64  @ H/2   ──────────── skip ──┐
+      │  max-pool, stage 1      256  @ H/4   ───────── skip ──┐  │
+      │  stage 2                512  @ H/8   ────── skip ──┐  │  │
+      │  stage 3               1024  @ H/16  ─── skip ──┐  │  │  │
+      └─ stage 4               2048  @ H/32 ── up, up, up, up, up ── 3x3 head ── logits
+
+A residual block computes y = F(x) + x, so the gradient always has a short way back (He et al. 2016,
+https://arxiv.org/abs/1512.03385). The skip connections of the U-Net bring back the detail that the
+strides threw away (Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597).
+
+The network is `segmentation_models_pytorch.Unet`; only the choice of its numbers is ours.
+"""
+
+import logging
+import os
+import socket
+from urllib.parse import urlsplit
+
+from torch import nn
+
+logger = logging.getLogger(__name__)
+
+
+def build_resnet50_unet(
+    *,
+    in_channels: int = 1,
+    classes: int = 1,
+    encoder: str = "resnet50",
+    weights: str | None = None,
+    decoder_channels: tuple[int, ...] = (256, 128, 64, 32, 16),
+) -> nn.Module:
+    """Build the ResNet-U-Net; 32,514,833 parameters for one channel, one class and ResNet-50.
+
+    Args:
+        in_channels: channels of the image, 1 for CT.
+        classes: channels of the logits, 1 for a binary mask.
+        encoder: an encoder name of segmentation_models_pytorch, for example "resnet18".
+        weights: None starts from random numbers; "imagenet" downloads pretrained weights
+            once. With one input channel their RGB stem is summed. When the hub cannot be reached,
+            the fall-back to random numbers is logged as a warning.
+        decoder_channels: widths of the five decoder blocks, coarse to fine.
+
+    Returns:
+        A network (B, in_channels, H, W) -> logits (B, classes, H, W); H and W divide by 32.
+
+    Taught in notebook 06.
+    """
+    import segmentation_models_pytorch as smp  # 1.5 s: only who builds the network pays
+
+    numbers = {
+        "encoder_name": encoder,
+        "in_channels": in_channels,
+        "classes": classes,
+        "decoder_channels": decoder_channels,
+    }
+    if weights is None:
+        return smp.Unet(encoder_weights=None, **numbers)
+    reason = why_weights_are_out_of_reach(encoder, weights)
+    if reason is None:
+        try:
+            return smp.Unet(encoder_weights=weights, **numbers)
+        except OSError as error:  # the hub answered, but the download broke off
+            reason = str(error).splitlines()[0]
+    logger.warning(
+        "%s weights for %s are out of reach (%s): the encoder starts from random numbers. "
+        "Connect once to the internet to download them, or pass weights=None.",
+        weights,
+        encoder,
+        reason,
+    )
+    return smp.Unet(encoder_weights=None, **numbers)
+
+
+def build_resnet18_unet(*, encoder: str = "resnet18", **sizes: object) -> nn.Module:
+    """The same U-Net on the smaller ResNet-18 (14.3 M parameters): the one for CPU lessons."""
+    return build_resnet50_unet(encoder=encoder, **sizes)
+
+
+def why_weights_are_out_of_reach(encoder: str, weights: str, timeout_s: float = 3.0) -> str | None:
+    """None if the weights lie in the cache or their hub answers; else the reason in a few words.
+
+    The hub's own client retries for half a minute before it gives up; a lesson should not.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+    from segmentation_models_pytorch.encoders import encoders
+
+    settings = encoders[encoder]["pretrained_settings"][weights]
+    revision = settings["revision"]
+    if try_to_load_from_cache(settings["repo_id"], "model.safetensors", revision=revision):
+        return None
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set and the cache has no copy"
+    if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
+        return None  # behind a proxy only the client itself can tell
+    hub = urlsplit(constants.ENDPOINT)
+    try:
+        socket.create_connection((hub.hostname, hub.port or 443), timeout=timeout_s).close()
+    except OSError as error:
+        return f"no connection to {hub.hostname}: {error.strerror or error}"
+    return None

@@ -1,0 +1,111 @@
+"""One contract for every network, and what is special about each."""
+
+import logging
+import time
+
+import pytest
+import torch
+
+from seg_lib.errors import InputError
+from seg_lib.models import MODELS, build_model
+from seg_lib.models.resnet50_unet import why_weights_are_out_of_reach
+
+
+def parameters(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_contract(name):
+    """Logits keep the image's grid, each parameter gets a gradient, evaluation repeats itself."""
+    torch.manual_seed(0)
+    model = build_model(name)
+    image = torch.rand(2, 1, 64, 64)
+    logits = model(image)
+    assert logits.shape == (2, 1, 64, 64)
+    logits.square().mean().backward()
+    untouched = [n for n, p in model.named_parameters() if p.grad is None]
+    assert untouched == []
+    model.eval()
+    with torch.inference_mode():
+        assert torch.equal(model(image), model(image))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [({}, 32_514_833), ({"in_channels": 3}, 32_521_105)],
+)
+def test_resnet50_unet_has_the_parameters_of_the_design(sizes, expected):
+    assert parameters(build_model("resnet50_unet", **sizes)) == expected
+
+
+def test_resnet50_encoder_stages_as_drawn_in_the_docstring():
+    model = build_model("resnet50_unet").eval()
+    with torch.inference_mode():
+        stages = model.encoder(torch.rand(1, 1, 256, 256))
+    assert [(s.shape[1], s.shape[2]) for s in stages[1:]] == [
+        (64, 128),
+        (256, 64),
+        (512, 32),
+        (1024, 16),
+        (2048, 8),
+    ]
+
+
+def test_residual_block_is_F_of_x_plus_x():
+    block = build_model("resnet18_unet").encoder.layer1[0].eval()
+    x = torch.rand(1, 64, 8, 8)
+    with torch.inference_mode():
+        F = block.bn2(block.conv2(block.relu(block.bn1(block.conv1(x)))))
+        assert torch.allclose(block(x), torch.relu(F + x), atol=1e-6)
+
+
+def test_unknown_network_lists_the_known_ones():
+    with pytest.raises(InputError, match="resnet50_unet"):
+        build_model("resnet51")
+
+
+def test_without_a_hub_the_fallback_is_quick_logged_and_random(monkeypatch, caplog):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *a, **k: None)
+    began = time.perf_counter()
+    with caplog.at_level(logging.WARNING):
+        torch.manual_seed(3)
+        model = build_model("resnet18_unet", weights="imagenet")
+    assert "starts from random numbers" in caplog.text
+    assert time.perf_counter() - began < 10
+    torch.manual_seed(3)
+    plain = build_model("resnet18_unet", weights=None)
+    assert torch.equal(model.encoder.conv1.weight, plain.encoder.conv1.weight)
+
+
+def test_an_unreachable_hub_is_named(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *a, **k: None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("socket.create_connection", refuse)
+    monkeypatch.delenv("HTTPS_PROXY", raising=False)
+    monkeypatch.delenv("https_proxy", raising=False)
+    assert "no connection to" in why_weights_are_out_of_reach("resnet50", "imagenet")
+
+
+def test_pretrained_weights_are_loaded_from_the_cache(monkeypatch, tmp_path):
+    """The real loading code, on weights that we make ourselves: an RGB stem is summed for CT."""
+    import segmentation_models_pytorch as smp
+    from safetensors.torch import save_file
+
+    torch.manual_seed(1)
+    source = smp.Unet("resnet18", encoder_weights=None, in_channels=3).encoder
+    # The published file still has its classifier; smp drops it on loading.
+    state = {k: v.clone().contiguous() for k, v in source.state_dict().items()}
+    state |= {"fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}
+    save_file(state, tmp_path / "model.safetensors")
+    encoders = "segmentation_models_pytorch.encoders"
+    monkeypatch.setattr(f"{encoders}.hf_hub_download", lambda *a, **k: tmp_path / k["filename"])
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *a, **k: "cached")
+    model = build_model("resnet18_unet", weights="imagenet")
+    assert torch.equal(model.encoder.layer1[0].conv1.weight, source.layer1[0].conv1.weight)
+    summed = source.conv1.weight.sum(1, keepdim=True)
+    assert torch.allclose(model.encoder.conv1.weight, summed, atol=1e-6)
