@@ -9,36 +9,29 @@ import csv
 import dataclasses
 import hashlib
 import io
+import math
 import os
 import warnings
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from seg_lib.data.case_rules import (
+    SPLITS,
+    Case,
+    check_cases,
+    check_files_exist,
+    first_few,
+    pair_by_name,
+    warn_about_copies,
+)
 from seg_lib.errors import DataWarning, InputError
-from seg_lib.files import sha256_of, write_text
+from seg_lib.files import write_text
+
+__all__ = ["CASES_CSV", "Case", "pair_by_name", "read_cases", "split_cases", "write_cases"]
 
 CASES_CSV = "cases.csv"
-SPLITS = ("train", "val", "test")
-REQUIRED_COLUMNS = ("case", "patient", "image", "label", "split")
-IMAGE_SUFFIXES = (".nii.gz", ".nii", ".png")
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """One image with everything known about it; ids stay text, so ``007`` keeps its zeros."""
-
-    case: str
-    patient: str
-    image: Path
-    label: Path | None = None
-    split: str = "train"
-    note: str = ""
-    subtype: str = ""
-    spacing_mm: tuple[float, ...] | None = None
-
-
 COLUMNS = tuple(field.name for field in dataclasses.fields(Case))
+REQUIRED_COLUMNS = ("case", "patient", "image", "label", "split")
 
 
 def read_cases(source: str | Path) -> list[Case]:
@@ -61,14 +54,12 @@ def read_cases(source: str | Path) -> list[Case]:
         path = path / CASES_CSV
     if not path.is_file():
         raise InputError(
-            f"{path}: there is no such file; give the folder that holds {CASES_CSV}, or make one "
-            "with 'seg-lib prepare' or 'seg-lib phantom'."
+            f"{path}: there is no such file; give a {CASES_CSV}, or the folder that holds one."
         )
-    rows = _read_rows(path)
-    cases = [_case_of_row(row, path, line) for line, row in rows]
+    cases = [_case_of_row(row, path, line) for line, row in _read_rows(path)]
     check_cases(cases, path)
-    _check_files_exist(cases, path)
-    _warn_about_copies_across_splits(cases, path)
+    check_files_exist(cases, path)
+    warn_about_copies(cases, path)
     return cases
 
 
@@ -97,7 +88,7 @@ def split_cases(
     """Deal the patients out to train, val and test.
 
     A patient's place depends on the seed and on the set of patients, never on the order of the
-    cases. With enough patients every part that asks for a share gets at least one.
+    cases. With enough patients every split that asks for a share gets at least one.
 
     Args:
         cases: in any order.
@@ -113,101 +104,33 @@ def split_cases(
     Taught in notebook 01.
     """
     fractions = {"train": 0.7, "val": 0.15, "test": 0.15} if fractions is None else fractions
-    _check_fractions(fractions)
+    if set(fractions) - set(SPLITS) or min(fractions.values(), default=-1) < 0:
+        raise InputError(f"fractions {fractions}: give shares of at least 0 to {SPLITS} only.")
+    if not math.isclose(sum(fractions.values()), 1.0, abs_tol=1e-6):
+        raise InputError(f"fractions {fractions}: they add up to {sum(fractions.values())}, not 1.")
     # A hash, not a random generator: the same deal on every machine and with every NumPy.
     patients = sorted(
         {case.patient for case in cases},
         key=lambda patient: hashlib.sha256(f"{seed}:{patient}".encode()).digest(),
     )
-    counts = _shares(len(patients), {split: fractions.get(split, 0.0) for split in SPLITS})
-    dealt = iter(patients)
-    split_of = {next(dealt): split for split in SPLITS for _ in range(counts[split])}
+    splits = [split for split, count in _shares(len(patients), fractions) for _ in range(count)]
+    split_of = dict(zip(patients, splits, strict=True))
     return [dataclasses.replace(case, split=split_of[case.patient]) for case in cases]
 
 
-def pair_by_name(images_dir: str | Path, labels_dir: str | Path) -> dict[str, tuple[Path, Path]]:
-    """Pair two folders by exact file name (without suffix), so that p1 never meets p10.
-
-    Returns:
-        ``{case id: (image, label)}``, sorted by id.
-
-    Raises:
-        InputError: an image without label, or a label without image; lists them.
-    """
-    images, labels = _by_name(Path(images_dir)), _by_name(Path(labels_dir))
-    lonely_images, lonely_labels = images.keys() - labels.keys(), labels.keys() - images.keys()
-    if lonely_images or lonely_labels:
-        raise InputError(
-            f"{images_dir} and {labels_dir}: images without label: {first_few(lonely_images)}; "
-            f"labels without image: {first_few(lonely_labels)}; give both the same name."
-        )
-    return {name: (images[name], labels[name]) for name in sorted(images)}
-
-
-def check_cases(cases: Sequence[Case], where: str | Path) -> None:
-    """Refuse cases that contradict each other; ``where`` is named in the message.
-
-    Raises:
-        InputError: no case at all, unusable or duplicate ids, unknown split words, a split that
-            mixes cases with and without label, a patient in two splits.
-    """
-    if not cases:
-        raise InputError(f"{where}: no case is listed; add at least one line under the header.")
-    seen: set[str] = set()
-    splits_of_patient = defaultdict(set)
-    labels_of_split = defaultdict(lambda: {True: [], False: []})
-    for case in cases:
-        _check_one(case, where)
-        if case.case in seen:
-            raise InputError(f"{where}: case '{case.case}' is listed twice; keep one of them.")
-        seen.add(case.case)
-        splits_of_patient[case.patient].add(case.split)
-        labels_of_split[case.split][case.label is not None].append(case.case)
-    crossing = sorted(patient for patient, splits in splits_of_patient.items() if len(splits) > 1)
-    if crossing:
-        raise InputError(
-            f"{where}: patients in more than one split: {first_few(crossing)}; a patient belongs "
-            "to one split only (split_cases does that)."
-        )
-    for split, labels in labels_of_split.items():
-        if labels[True] and labels[False]:
-            raise InputError(
-                f"{where}: cases without label in split '{split}', where others have one: "
-                f"{first_few(labels[False])}; add the labels or take these cases out."
-            )
-
-
-def first_few(names: Iterable[object], limit: int = 5) -> str:
-    """Join names for a message, sorted and shortened: ``a, b and 3 more``; ``none`` if empty."""
-    names = sorted(str(name) for name in names)
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return (", ".join(names[:limit]) or "none") + more
-
-
-def name_of(path: Path) -> str:
-    """File name without ``.nii.gz``, ``.nii`` or ``.png``."""
-    for suffix in IMAGE_SUFFIXES:
-        if path.name.endswith(suffix):
-            return path.name.removesuffix(suffix)
-    return path.stem
-
-
-def _check_one(case: Case, where: str | Path) -> None:
-    name = case.case
-    # Ids become file names when masks and copies are written, so they must not lead elsewhere.
-    if not name or name != name.strip() or name.startswith(".") or set(name) & set("/\\\0\n\r"):
-        raise InputError(
-            f"{where}: '{name}' cannot be a case id; use a text without slashes, line breaks, "
-            "a leading dot or spaces around it."
-        )
-    if not case.patient.strip():
-        raise InputError(
-            f"{where}: case '{name}' has no patient; if it is unknown, repeat the case id."
-        )
-    if case.split not in SPLITS:
-        raise InputError(
-            f"{where}: case '{name}' has the split '{case.split}'; use {', '.join(SPLITS)}."
-        )
+def _shares(n_patients: int, fractions: dict[str, float]) -> list[tuple[str, int]]:
+    """Whole numbers of patients per split that add up to ``n_patients``."""
+    wanted = {split: fractions.get(split, 0.0) * n_patients for split in SPLITS}
+    counts = {split: math.floor(share + 1e-9) for split, share in wanted.items()}
+    # The largest remainders get what rounding down left over.
+    by_remainder = sorted(SPLITS, key=lambda split: counts[split] - wanted[split])
+    for split in by_remainder[: n_patients - sum(counts.values())]:
+        counts[split] += 1
+    for split in SPLITS:
+        largest = max(counts, key=counts.get)
+        if wanted[split] > 0 and counts[split] == 0 and counts[largest] > 1:
+            counts[split], counts[largest] = 1, counts[largest] - 1
+    return list(counts.items())
 
 
 def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -218,17 +141,18 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         line = error.object[: error.start].count(b"\n") + 1
         raise InputError(f"{path}: line {line} is not UTF-8 text; save it as UTF-8 CSV.") from error
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    rows = []
     try:
-        _check_header(reader.fieldnames or [], path)
-        rows = [(reader.line_num, row) for row in reader]
+        _check_header(list(reader.fieldnames or []), path)
+        for row in reader:
+            if None in row or None in row.values() or "\0" in "".join(row.values()):
+                raise csv.Error("more or fewer cells than the header, or a NUL character")
+            rows.append((reader.line_num, row))
     except csv.Error as error:
-        raise InputError(f"{path}: line {reader.line_num}: {error}; mend the line.") from error
-    for line, row in rows:
-        if None in row or None in row.values():
-            raise InputError(
-                f"{path}: line {line} has more or fewer cells than the header; put texts with "
-                "commas between double quotes."
-            )
+        raise InputError(
+            f"{path}: line {reader.reader.line_num}: {error}; mend the line (a text with commas "
+            "stands between double quotes)."
+        ) from error
     return rows
 
 
@@ -241,5 +165,62 @@ def _check_header(found: Sequence[str], path: Path) -> None:
         )
     unknown = [column for column in found if column not in COLUMNS]
     if unknown:
-        message = f"{path}: columns that are not used: {first_few(unknown)}."
+        message = f"{path}: these columns are not used: {first_few(unknown)}."
         warnings.warn(message, DataWarning, stacklevel=4)
+
+
+def _case_of_row(row: dict[str, str], path: Path, line: int) -> Case:
+    image = _inside(row["image"], path, line)
+    if image is None:
+        raise InputError(
+            f"{path}: line {line} (case '{row['case']}') has no image; add its path or take the "
+            "line out."
+        )
+    texts = {name: row.get(name, "") for name in ("case", "patient", "split", "note", "subtype")}
+    return Case(
+        image=image,
+        label=_inside(row["label"], path, line),
+        spacing_mm=_spacing(row.get("spacing_mm", ""), path, line),
+        **texts,
+    )
+
+
+def _inside(cell: str, path: Path, line: int) -> Path | None:
+    """The file a cell names; a table from elsewhere must not point out of its own folder."""
+    if not cell:
+        return None
+    relative = os.path.normpath(cell)
+    if os.path.isabs(relative) or relative.split(os.sep)[0] == os.pardir:
+        raise InputError(
+            f"{path}: line {line}: '{cell}' leads out of the folder; move the file into it and "
+            "name it relative to the folder."
+        )
+    return path.parent / relative
+
+
+def _spacing(cell: str, path: Path, line: int) -> tuple[float, ...] | None:
+    try:
+        spacing = tuple(float(part) for part in cell.split())
+    except ValueError:
+        spacing = (math.nan,)
+    if not all(0 < millimetres < math.inf for millimetres in spacing):
+        raise InputError(
+            f"{path}: line {line}: spacing_mm '{cell}'; write positive millimetres such as "
+            "'0.7 0.7', or leave it empty."
+        )
+    return spacing or None
+
+
+def _row_of_case(case: Case, path: Path) -> dict[str, str]:
+    row = {name: str(getattr(case, name)) for name in COLUMNS}
+    row["image"] = _relative(case.image, path)
+    row["label"] = _relative(case.label, path) if case.label else ""
+    row["spacing_mm"] = " ".join(map(repr, map(float, case.spacing_mm or ())))
+    return row
+
+
+def _relative(file: Path, path: Path) -> str:
+    relative = os.path.relpath(file, path.parent)
+    if relative.split(os.sep)[0] == os.pardir:
+        raise InputError(f"{path}: {file} lies outside its folder; copy the file into the folder.")
+    return Path(relative).as_posix()

@@ -1,0 +1,134 @@
+"""Predictors that do not learn: what a network must beat before it has earned its name.
+
+A Dice of 0.6 says little until one knows what a threshold, or the same ellipse every time, gets on
+the same cases. All of them are tuned on the training cases only. Taught in notebooks 06 and 12.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from seg_lib.errors import InputError
+from seg_lib.metrics import dice
+
+
+def threshold_baseline(
+    image: np.ndarray,
+    low: float,
+    high: float | None = None,
+    roi: np.ndarray | None = None,
+) -> np.ndarray:
+    """The largest bright component that does not touch the border of the slice.
+
+    In the lung a nodule is bright and lies inside; the chest wall is bright too, but reaches out.
+
+    Args:
+        image: (H, W) or (X, Y, Z); HU or grey values.
+        low: foreground from this value on, same unit as ``image``.
+        high: foreground up to this value; None for no limit.
+        roi: same shape; outside it nothing is foreground.
+
+    Returns:
+        Same shape, uint8, 0 or 1; empty if nothing is left.
+
+    Taught in notebook 06.
+    """
+    bright = image >= low
+    if high is not None:
+        bright &= image <= high
+    if roi is not None:
+        bright &= np.asarray(roi, bool)
+    components, _ = ndimage.label(bright)
+    # Borders in the plane only: what leaves through the first or last slice may be lesion.
+    outer = [components[[0, -1]], components[:, [0, -1]]]
+    sizes = np.bincount(components.ravel())
+    sizes[np.unique(np.concatenate([border.ravel() for border in outer]))] = 0
+    sizes[0] = 0
+    best = int(sizes.argmax())
+    return ((components == best) & (best > 0)).astype(np.uint8)
+
+
+def centre_ellipsoid(shape: Sequence[int], fraction: float | Sequence[float]) -> np.ndarray:
+    """The same ellipse (2D) or ellipsoid (3D) in the middle of every image.
+
+    Args:
+        shape: of the image, pixels or voxels.
+        fraction: length of its axes as a fraction of the image's; one number or one an axis.
+
+    Returns:
+        ``shape``, uint8, 0 or 1: voxels whose centre lies inside.
+
+    Taught in notebook 06.
+    """
+    fractions = np.broadcast_to(np.asarray(fraction, float), (len(shape),))
+    if not (fractions > 0).all():
+        raise InputError(f"ellipsoid of fraction {fraction}; it must be above 0.")
+    distance = np.zeros(shape)
+    grid = np.ogrid[tuple(slice(0, n) for n in shape)]
+    for index, n, part in zip(grid, shape, fractions, strict=True):
+        distance = distance + ((index - (n - 1) / 2) / (part * n / 2)) ** 2
+    return (distance <= 1).astype(np.uint8)
+
+
+def mean_prior(masks: Sequence[np.ndarray]) -> np.ndarray:
+    """How often each voxel is foreground in the training masks: a map of probabilities.
+
+    Args:
+        masks: equal shapes, 0 or 1; at least one.
+
+    Returns:
+        Same shape, float32 in [0, 1]; ``>= 0.5`` is the majority vote.
+    """
+    shapes = {np.shape(mask) for mask in masks}
+    if len(shapes) != 1:
+        raise InputError(f"masks of shapes {sorted(shapes)}; the prior needs one common shape.")
+    return np.mean([np.asarray(mask, np.float32) for mask in masks], axis=0, dtype=np.float32)
+
+
+def tune(
+    predict: Callable[[Any, Any], np.ndarray],
+    images: Sequence[Any],
+    masks: Sequence[np.ndarray],
+    candidates: Sequence[Any],
+) -> tuple[Any, float]:
+    """The candidate whose ``predict(image, candidate)`` has the best mean Dice, and that Dice.
+
+    Of equal ones the first wins.
+    """
+    if len(images) != len(masks) or not len(images) or not len(candidates):
+        raise InputError(
+            f"{len(images)} images, {len(masks)} masks and {len(candidates)} candidates; give as "
+            "many images as masks and at least one of each."
+        )
+    means = [
+        float(np.mean([dice(predict(x, c), y) for x, y in zip(images, masks, strict=True)]))
+        for c in candidates
+    ]
+    best = int(np.argmax(means))
+    return candidates[best], means[best]
+
+
+def tune_threshold(
+    images: Sequence[np.ndarray], masks: Sequence[np.ndarray], candidates: Sequence[float]
+) -> tuple[float, float]:
+    """The ``low`` of ``threshold_baseline`` with the best mean Dice, and that Dice.
+
+    Taught in notebook 06.
+    """
+    return tune(threshold_baseline, images, masks, candidates)
+
+
+def tune_ellipsoid(
+    masks: Sequence[np.ndarray], candidates: Sequence[float]
+) -> tuple[tuple[float, ...], float]:
+    """The ``fraction`` of ``centre_ellipsoid`` with the best mean Dice, and that Dice.
+
+    Args:
+        masks: training masks, 0 or 1.
+        candidates: fractions tried for every axis in every combination.
+    """
+    combinations = list(itertools.product(candidates, repeat=np.ndim(masks[0])))
+    return tune(centre_ellipsoid, [mask.shape for mask in masks], masks, combinations)

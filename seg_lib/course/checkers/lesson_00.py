@@ -1,0 +1,52 @@
+"""Exercises of lesson 00: windows and slices."""
+
+import numpy as np
+
+from seg_lib.course.exercises import Exercise, NotYet, call, expect, number
+
+
+def _window_limits(answer) -> None:
+    try:
+        low, high = (number(limit) for limit in answer)
+    except (TypeError, ValueError):
+        raise NotYet("This asks for two numbers: (low, high).") from None
+    if (low, high) == (-600, 900):
+        raise NotYet("The level is the middle of the window, not its lower end.")
+    if (low, high) == (-2100, 900):
+        raise NotYet("This window is twice as wide as it should be.", "Half lies on each side.")
+    if (low, high) != (-1350, 150):
+        raise NotYet(f"({low:g}, {high:g}) is {high - low:g} HU wide around {(low + high) / 2:g}.")
+
+
+def _largest_lesion_slice(answer) -> None:
+    mask = np.zeros((6, 5, 8), np.uint8)
+    mask[1:3, 1:3, 2] = 1  # 4 voxels
+    mask[0:3, 0:4, 5] = 1  # 12 voxels
+    mask[:, 0, 6] = 1  # 6 voxels
+    known = {
+        2.0: "The first slice with any lesion is not the one with most of it.",
+        0.0: "Which axis do you sum over? Slices lie along the last one: mask[:, :, z].",
+        12.0: "That is the number of voxels; argmax gives the place instead of the value.",
+    }
+    expect(call(answer, mask), 5, "a mask whose slice 5 has most voxels", known)
+    lower = np.zeros((4, 4, 3), np.uint8)
+    lower[0, 0, 1] = 1
+    expect(call(answer, lower), 1, "a mask with one voxel, in slice 1")
+
+
+EXERCISES = {
+    "00a": Exercise(
+        level=1,
+        task="Give (low, high) in HU of the lung window: width 1500, level -600.",
+        why="The level is the middle: -600 - 750 and -600 + 750.",
+        hint="low = level - width / 2, high = level + width / 2.",
+        check=_window_limits,
+    ),
+    "00b": Exercise(
+        level=2,
+        task="Write largest_lesion_slice(mask): the index, along the last axis, with most voxels.",
+        why="That is the slice a radiologist would measure.",
+        hint="Sum over the first two axes, then argmax.",
+        check=_largest_lesion_slice,
+    ),
+}

@@ -1,0 +1,74 @@
+"""Exercises of lesson 03: from HU to gray, and a split by patient."""
+
+import numpy as np
+
+from seg_lib.course.exercises import Exercise, NotYet, call
+
+
+def _window_to_uint8(answer) -> None:
+    hu = np.array([[-2000.0, -1350.0], [-600.0, 150.0], [3000.0, -975.0]], np.float32)
+    before = hu.copy()
+    gray = np.asarray(call(answer, hu, -1350, 150))
+    if not np.array_equal(hu, before):
+        raise NotYet("The function changed the image that it was given.", "Work on a copy.")
+    if gray.dtype != np.uint8:
+        raise NotYet(f"The result is {gray.dtype}, not uint8.", "End with .astype(np.uint8).")
+    if gray.shape != hu.shape:
+        raise NotYet(f"An image of shape {hu.shape} came back as {gray.shape}.")
+    stretched = (hu - hu.min()) / (hu.max() - hu.min()) * 255
+    if np.abs(gray - stretched).max() <= 1:
+        raise NotYet(
+            "The image is stretched between its own darkest and brightest voxel.",
+            "The same HU must give the same gray in every patient: use low and high.",
+        )
+    if abs(int(gray[0, 0])) > 1 or abs(int(gray[2, 0]) - 255) > 1:
+        raise NotYet(
+            f"-2000 HU became {gray[0, 0]} and 3000 HU became {gray[2, 0]}, not 0 and 255.",
+            "Clip to [low, high] before uint8 wraps around.",
+        )
+    truth = np.array([[0, 0], [127.5, 255], [255, 63.75]])
+    if np.abs(gray - truth).max() > 1:
+        raise NotYet(f"-600 HU, the middle of the window, became {gray[1, 0]}, not 127 or 128.")
+
+
+def _split_by_patient(answer) -> None:
+    patients = {"p1": 5, "p2": 1, "p3": 3, "p4": 2, "p5": 4}
+    cases = {f"{p}_{i}": p for p, n in patients.items() for i in range(n)}
+    result = call(answer, dict(cases), 2)
+    try:
+        train, test = (list(part) for part in result)
+    except (TypeError, ValueError):
+        raise NotYet("This asks for two collections of cases: (train, test).") from None
+    if set(train) | set(test) <= set(patients):
+        raise NotYet("These are patients; the split must name their cases.")
+    if sorted([*train, *test]) != sorted(cases):
+        raise NotYet("Every case must be in one of the two parts, once.")
+    shared = {cases[c] for c in train} & {cases[c] for c in test}
+    if shared:
+        raise NotYet(
+            f"Patient {min(shared)} is in both parts: the network would be tested on a patient "
+            "that it has seen.",
+            "Choose patients first, then gather their cases.",
+        )
+    n_test = len({cases[case] for case in test})
+    if n_test != 2:
+        raise NotYet(f"n_test=2 asks for 2 test patients, not {n_test}.")
+
+
+EXERCISES = {
+    "03a": Exercise(
+        level=2,
+        task="Write window_to_uint8(hu, low, high): low becomes 0, high 255, the rest is clipped.",
+        why="The same HU gives the same gray in every patient.",
+        hint="Clip, subtract low, divide by high - low, times 255, then uint8.",
+        check=_window_to_uint8,
+    ),
+    "03b": Exercise(
+        level=3,
+        task="Write split_by_patient(case_to_patient, n_test): (train, test) cases, no patient "
+        "in both.",
+        why="A patient in both parts would flatter the network.",
+        hint="Draw n_test patients, then gather their cases.",
+        check=_split_by_patient,
+    ),
+}

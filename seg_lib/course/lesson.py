@@ -1,0 +1,191 @@
+"""What a running notebook holds in its hand: its sizes, its records, its figures, its phantoms."""
+
+import base64
+import hashlib
+import io
+import json
+import math
+import os
+import re
+import shutil
+from pathlib import Path
+
+from seg_lib.course.notebooks import course_root
+from seg_lib.course.profiles import settings
+from seg_lib.errors import InputError
+from seg_lib.files import write_text, written_whole
+
+METRIC_MIME = "application/vnd.seg-lib.metric+json"
+METRICS_FILE = "metrics.jsonl"
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+FILE_DPI = 150
+SHOWN_DPI = 72  # the picture inside the notebook stays small: no notebook over 400 kB
+
+
+class Lesson:
+    """One run of one notebook: its sizes, and where its records and figures go.
+
+    Args:
+        notebook: two digits, as in the file name.
+        profile: ``smoke``, ``laptop``, ``gpu`` or ``paper``.
+        seed: what every random draw of the lesson starts from.
+        data_dir: where phantoms are kept between runs; empty means ``data/phantoms/<profile>``
+            in the folder of the course.
+        out_dir: where records and figures go; empty means ``runs/<profile>/out/<notebook>`` there.
+
+    Raises:
+        InputError: the notebook or the profile is not in the table of ``profiles.py``.
+    """
+
+    def __init__(self, notebook: str, profile: str, seed: int = 0, data_dir="", out_dir=""):
+        """Look the sizes up, begin an empty record, and print what the lesson will cost."""
+        self.settings = settings(notebook, profile)
+        self.notebook, self.profile, self.seed = notebook, profile, seed
+        root = _root_or_here()
+        self.data_dir = Path(data_dir or root / "data" / "phantoms" / profile)
+        self.out_dir = Path(out_dir or root / "runs" / profile / "out" / notebook)
+        self.metrics: dict[str, dict] = {}
+        self._write_metrics()  # records of an earlier run would mix with this one's
+        print(self.settings.budget_line())
+
+    def record(self, name: str, value: float, unit: str = "") -> None:
+        """Write a metric into the notebook and into ``OUT_DIR/metrics.jsonl``.
+
+        In a run without a person (``SEG_LIB_HEADLESS=1``) a name may be recorded once; at the
+        keyboard a cell that is run again replaces its record.
+
+        Args:
+            name: small letters, digits and underscores, with the unit where there is one:
+                ``val_dice``, ``hd95_mm``.
+            value: one finite number or truth value; a 0-dimensional array or tensor will do.
+            unit: shown after the value.
+
+        Raises:
+            InputError: the name, the value, or a name recorded twice.
+        """
+        if not NAME.fullmatch(name):
+            raise InputError(f"record: {name!r} is no metric name; use letters like val_dice.")
+        if name in self.metrics and os.environ.get("SEG_LIB_HEADLESS") == "1":
+            raise InputError(f"record: {name} has been recorded already; use another name.")
+        value = _number(name, value)
+        self.metrics[name] = {"name": name, "value": value, "unit": unit}
+        self._write_metrics()
+        shown = f"{value:.4g}" if isinstance(value, float) else str(value)
+        text = f"{name} = {shown} {unit}".rstrip()
+        _show({METRIC_MIME: self.metrics[name], "text/plain": text}, text)
+
+    def figure(self, fig, name: str, alt: str = "") -> Path:
+        """Save a matplotlib figure, show it, and close it.
+
+        Args:
+            fig: the matplotlib figure.
+            name: of the file ``OUT_DIR/figures/NN_name.png``.
+            alt: what the picture shows, in words, for those who cannot see it.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            InputError: the name is not a file name in small letters, or nothing is drawn.
+        """
+        if not NAME.fullmatch(name):
+            raise InputError(f"figure: {name!r} is no figure name; use letters like worst_cases.")
+        if not any(axes.has_data() or axes.texts for axes in fig.axes):
+            raise InputError(f"figure {name}: nothing is drawn in it; draw before saving it.")
+        path = self.out_dir / "figures" / f"{self.notebook}_{name}.png"
+        with written_whole(path) as part:
+            fig.savefig(part, dpi=FILE_DPI, bbox_inches="tight")
+        picture = io.BytesIO()
+        fig.savefig(picture, dpi=SHOWN_DPI, bbox_inches="tight", format="png")
+        _close(fig)
+        alt = alt or f"Figure: {name.replace('_', ' ')}"
+        shown = base64.b64encode(picture.getvalue()).decode()
+        _show({"image/png": shown, "text/plain": alt}, alt, {"image/png": {"alt": alt}})
+        return path
+
+    def phantom(self, kind: str, n_cases: int | None = None, size=None, seed=None) -> Path:
+        """A folder with phantom cases, made at the first call and kept for the next.
+
+        Args:
+            kind: of ``seg_lib.data.phantom.make_phantom``: ``lung2d``, ``lung3d`` …
+            n_cases: number of cases; the profile's ``n_cases`` if not given.
+            size: in pixels; the profile's ``size`` if not given.
+            seed: the lesson's seed if not given.
+
+        Returns:
+            The folder. Its name tells what is in it, and which version of the phantom drew it.
+        """
+        n_cases = self.settings.n_cases if n_cases is None else n_cases
+        size = self.settings.size if size is None else size
+        seed = self.seed if seed is None else seed
+        sizes = "x".join(str(side) for side in (size if isinstance(size, tuple | list) else [size]))
+        name = f"{kind}-{n_cases}cases-{sizes}px-seed{seed}-{_phantom_version()}"
+        folder = self.data_dir / name
+        if folder.is_dir():
+            return folder
+        from seg_lib.data.phantom import make_phantom
+
+        part = self.data_dir / f".part-{os.getpid()}-{name}"
+        try:
+            make_phantom(kind, n_cases=n_cases, size=size, seed=seed, out_dir=part)
+            _move_whole(part, folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        return folder
+
+    def _write_metrics(self) -> None:
+        lines = [json.dumps(metric) + "\n" for metric in self.metrics.values()]
+        write_text(self.out_dir / METRICS_FILE, "".join(lines))
+
+
+def _root_or_here() -> Path:
+    try:
+        return course_root()
+    except InputError:  # a notebook taken out of the course still runs
+        return Path.cwd()
+
+
+def _number(name: str, value) -> float | int:
+    """The value as a plain number, or an error that says what it is instead."""
+    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
+        value = value.item()
+    if isinstance(value, bool):
+        return int(value)
+    if not isinstance(value, int | float):
+        raise InputError(f"record: {name} is a {type(value).__name__}; hand in one number.")
+    if not math.isfinite(value):
+        raise InputError(f"record: {name} is {value}; find out where that comes from first.")
+    return value
+
+
+def _show(data: dict, text: str, metadata: dict | None = None) -> None:
+    """Show a bundle in a notebook, or print its text outside of one."""
+    from IPython import get_ipython
+    from IPython.display import display
+
+    if get_ipython() is None:
+        print(text)
+    else:
+        display(data, raw=True, metadata=metadata or {})
+
+
+def _close(fig) -> None:
+    """Close the figure, so that Jupyter does not show it a second time below the cell."""
+    import matplotlib.pyplot as plt
+
+    plt.close(fig)
+
+
+def _phantom_version() -> str:
+    """Eight digits that change with the code that draws: no old phantom for a new lesson."""
+    sources = sorted((Path(__file__).parents[1] / "data").glob("phantom*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
+
+
+def _move_whole(part: Path, folder: Path) -> None:
+    """Rename, unless another run has put the same folder there meanwhile."""
+    try:
+        part.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise

@@ -1,0 +1,172 @@
+"""A case, the pairing of its two files, and what must hold of a list of cases."""
+
+import dataclasses
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from seg_lib.errors import DataWarning, InputError
+from seg_lib.files import sha256_of
+
+SPLITS = ("train", "val", "test")
+IMAGE_SUFFIXES = (".nii.gz", ".nii", ".png")
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One image with everything known about it; ids stay text, so ``007`` keeps its zeros."""
+
+    case: str
+    patient: str
+    image: Path
+    label: Path | None = None
+    split: str = "train"
+    note: str = ""
+    subtype: str = ""
+    spacing_mm: tuple[float, ...] | None = None
+
+
+def first_few(names: Iterable[object], limit: int = 5) -> str:
+    """Join names for a message, sorted and shortened: ``a, b and 3 more``; ``none`` if empty."""
+    names = sorted(str(name) for name in names)
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return (", ".join(names[:limit]) or "none") + more
+
+
+def pair_by_name(images_dir: str | Path, labels_dir: str | Path) -> dict[str, tuple[Path, Path]]:
+    """Pair two folders by exact file name (without suffix), so that p1 never meets p10.
+
+    Returns:
+        ``{name: (image, label)}``, sorted by name.
+
+    Raises:
+        InputError: an image without label, or a label without image; lists them.
+    """
+    images, labels = _by_name(Path(images_dir)), _by_name(Path(labels_dir))
+    lonely_images, lonely_labels = images.keys() - labels.keys(), labels.keys() - images.keys()
+    if lonely_images or lonely_labels:
+        raise InputError(
+            f"{images_dir} and {labels_dir}: images without label: {first_few(lonely_images)}; "
+            f"labels without image: {first_few(lonely_labels)}; give both the same name."
+        )
+    return {name: (images[name], labels[name]) for name in sorted(images)}
+
+
+def check_cases(cases: Sequence[Case], where: str | Path) -> None:
+    """Refuse cases that contradict each other; ``where`` is named in the message.
+
+    Raises:
+        InputError: no case at all, unusable or duplicate ids, unknown split words, a split that
+            mixes cases with and without label, a patient in two splits.
+    """
+    if not cases:
+        raise InputError(f"{where}: no case is listed; add at least one line under the header.")
+    seen: set[str] = set()
+    for case in cases:
+        _check_one(case, where)
+        if case.case in seen:
+            raise InputError(f"{where}: case '{case.case}' is listed twice; keep one of them.")
+        seen.add(case.case)
+    check_patients_apart(cases, where)
+    _check_labels(cases, where)
+
+
+def check_patients_apart(cases: Sequence[Case], where: str | Path) -> None:
+    """Refuse a patient who is in more than one split: the test would be no test.
+
+    Raises:
+        InputError: lists the patients.
+    """
+    splits_of_patient = defaultdict(set)
+    for case in cases:
+        splits_of_patient[case.patient].add(case.split)
+    crossing = [patient for patient, splits in splits_of_patient.items() if len(splits) > 1]
+    if crossing:
+        raise InputError(
+            f"{where}: patients in more than one split: {first_few(crossing)}; put all images of "
+            "a patient into one split (split_cases does that)."
+        )
+
+
+def check_files_exist(cases: Sequence[Case], where: str | Path) -> None:
+    """Refuse cases whose image or label is not on disk.
+
+    Raises:
+        InputError: lists the first absent files.
+    """
+    files = [path for case in cases for path in (case.image, case.label) if path is not None]
+    absent = [path for path in files if not path.is_file()]
+    if absent:
+        raise InputError(
+            f"{where}: {len(absent)} of {len(files)} files are absent: {first_few(absent)}; "
+            "put them there or take their lines out."
+        )
+
+
+def warn_about_copies(cases: Sequence[Case], where: str | Path) -> None:
+    """Warn if the same image, byte for byte, is in two splits under different patients."""
+    # Files of different size differ, so almost none of a large data set has to be read.
+    same_size = defaultdict(list)
+    for case in cases:
+        same_size[case.image.stat().st_size].append(case)
+    same_bytes = defaultdict(list)
+    for group in same_size.values():
+        if len({case.split for case in group}) > 1:
+            for case in group:
+                same_bytes[sha256_of(case.image)].append(case)
+    for group in same_bytes.values():
+        if len({case.split for case in group}) > 1:
+            names = first_few(f"{case.case} ({case.split})" for case in group)
+            warnings.warn(
+                f"{where}: the same image is in more than one split: {names}; scores on it are "
+                "too good, so take one out.",
+                DataWarning,
+                stacklevel=3,
+            )
+
+
+def _by_name(folder: Path) -> dict[str, Path]:
+    """Image files of a folder by their name without suffix; hidden files do not count."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: there is no such folder; check the path.")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        suffix = next((end for end in IMAGE_SUFFIXES if path.name.endswith(end)), None)
+        if suffix is None or path.name.startswith("."):
+            continue
+        name = path.name.removesuffix(suffix)
+        if name in found:
+            raise InputError(f"{path} and {found[name]}: two files for one case; keep one.")
+        found[name] = path
+    return found
+
+
+def _check_one(case: Case, where: str | Path) -> None:
+    name = case.case
+    # Ids become file names when masks and copies are written, so they must not lead elsewhere.
+    if not name or name != name.strip() or name.startswith(".") or set(name) & set("/\\\0\n\r"):
+        raise InputError(
+            f"{where}: '{name}' cannot be a case id; use a text without slashes, line breaks, "
+            "a leading dot or spaces around it."
+        )
+    if not case.patient.strip():
+        raise InputError(
+            f"{where}: case '{name}' has no patient; if it is unknown, repeat the case id."
+        )
+    if case.split not in SPLITS:
+        raise InputError(
+            f"{where}: case '{name}' has the split '{case.split}'; use {', '.join(SPLITS)}."
+        )
+
+
+def _check_labels(cases: Sequence[Case], where: str | Path) -> None:
+    """A split is labelled or it is not; a few absent labels are a mistake, not a choice."""
+    for split in SPLITS:
+        of_split = [case for case in cases if case.split == split]
+        without = [case.case for case in of_split if case.label is None]
+        if without and len(without) < len(of_split):
+            raise InputError(
+                f"{where}: cases without label in split '{split}', where others have one: "
+                f"{first_few(without)}; add the labels or take these cases out."
+            )

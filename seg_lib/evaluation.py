@@ -1,0 +1,198 @@
+"""From masks to a result that can be believed: every case, every metric, and how sure we are.
+
+Rows (one dictionary a case) are the raw result; ``summarise`` makes them a table. Taught in
+notebook 12.
+"""
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from seg_lib.data.case_rules import first_few
+from seg_lib.data.nifti import read_mask
+from seg_lib.errors import DataWarning, InputError
+from seg_lib.metrics import case_metrics
+from seg_lib.resampling import bootstrap_interval, paired_difference
+
+__all__ = [
+    "bootstrap_interval",
+    "evaluate_cases",
+    "evaluate_folders",
+    "paired_difference",
+    "summarise",
+]
+
+Row = dict[str, Any]  # "case", "patient" and one number a metric
+Judged = tuple[str, str, np.ndarray, np.ndarray, Sequence[float]]
+Pair = tuple[np.ndarray, np.ndarray, Sequence[float] | None]  # mask, reference, spacing_mm
+MASK_SUFFIXES = (".nii.gz", ".nii", ".png")
+
+
+def evaluate_cases(cases: Iterable[Judged]) -> list[Row]:
+    """Every metric of every case.
+
+    Args:
+        cases: (case, patient, mask, reference, spacing_mm) each, for `case_metrics`.
+
+    Returns:
+        One {"case", "patient", and `case_metrics`} a case, in the order given.
+
+    Raises:
+        InputError: a case occurs twice, or its masks cannot be compared; names the case.
+
+    Taught in notebook 12.
+    """
+    rows: list[Row] = []
+    seen: set[str] = set()
+    for case, patient, mask, reference, spacing_mm in cases:
+        if case in seen:
+            raise InputError(f"case {case} is given twice; every case counts once.")
+        seen.add(case)
+        try:
+            row = case_metrics(mask, reference, spacing_mm)
+        except InputError as error:
+            raise InputError(f"case {case}: {error}") from error
+        rows.append({"case": case, "patient": patient, **row})
+    return rows
+
+
+def _described(values: np.ndarray) -> Row:
+    mean, sd, median = float(values.mean()), float(values.std()), float(np.median(values))
+    return {"n": len(values), "mean": mean, "sd": sd, "median": median}
+
+
+def summarise(rows: Sequence[Row], n_resamples: int = 2000, seed: int = 0) -> dict[str, Row]:
+    """Mean, spread and 95 % interval of every metric, and how many cases were empty.
+
+    Args:
+        rows: of ``evaluate_cases``.
+        n_resamples: of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        {metric: {"mean", "sd" (of the cases, population), "median", "low", "high", "n",
+        "n_patients", "mean_without_both_empty" (None if no case is left)}}, and "counts": {"cases",
+        "patients", "both_empty", "missed" (nothing predicted), "false_alarm" (nothing there)}.
+
+    Raises:
+        InputError: there are no rows.
+
+    Taught in notebook 12.
+    """
+    if not rows:
+        raise InputError("There are no cases to summarise; check the split and the folders.")
+    patients = [row["patient"] for row in rows]
+    predicted = np.array([row["volume_ml"] > 0 for row in rows])
+    present = np.array([row["reference_volume_ml"] > 0 for row in rows])
+    counts = {
+        "cases": len(rows),
+        "patients": len(set(patients)),
+        "both_empty": int((~predicted & ~present).sum()),
+        "missed": int((~predicted & present).sum()),
+        "false_alarm": int((predicted & ~present).sum()),
+    }
+    summary: dict[str, Row] = {"counts": counts}
+    for metric in [name for name in rows[0] if name not in ("case", "patient")]:
+        values = np.array([row[metric] for row in rows], float)
+        kept = values[predicted | present]
+        summary[metric] = _described(values) | {
+            "n_patients": counts["patients"],
+            "mean_without_both_empty": float(kept.mean()) if kept.size else None,
+        }
+        low_high = bootstrap_interval(values, patients, n_resamples, seed)
+        summary[metric] |= dict(zip(("low", "high"), low_high, strict=True))
+    return summary
+
+
+def _masks_in(folder: str | Path) -> dict[str, Path]:
+    """File name -> path of every mask in a folder; hidden files do not count."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: there is no such folder; check the path.")
+    names = {path.name: path for path in folder.iterdir() if path.name.endswith(MASK_SUFFIXES)}
+    masks = {name: path for name, path in names.items() if not name.startswith(".")}
+    if not masks:
+        raise InputError(f"{folder}: holds no masks ({', '.join(MASK_SUFFIXES)}).")
+    return masks
+
+
+def _nifti_pair(prediction: Path, truth: Path) -> Pair:
+    with warnings.catch_warnings():
+        empty_or_full = r".*: the mask (is empty|covers)"  # here a result like any other
+        warnings.filterwarnings("ignore", message=empty_or_full, category=DataWarning)
+        reference = read_mask(truth)
+        mask = read_mask(prediction, like=reference)
+    return mask.array, reference.array, reference.spacing_mm
+
+
+def _png_mask(path: Path) -> np.ndarray:
+    """(H, W) bool of a PNG that holds 0 and 1, or 0 and 255."""
+    try:
+        with Image.open(path) as image:
+            values = np.asarray(image.convert("L"))
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: cannot be read as an image ({error}); save it again.") from error
+    labels = np.unique(values)
+    if not (set(labels) <= {0, 1} or set(labels) <= {0, 255}):
+        raise InputError(
+            f"{path}: values {first_few(labels)}; a mask holds 0 and 1, or 0 and 255: threshold it."
+        )
+    return values > 0
+
+
+def _png_pair(prediction: Path, truth: Path) -> Pair:
+    mask, reference = _png_mask(prediction), _png_mask(truth)
+    if mask.shape != reference.shape:
+        raise InputError(
+            f"{prediction}: {mask.shape} pixels, but {truth} has {reference.shape}; "
+            "bring it back to the size of the reference with nearest neighbour."
+        )
+    return mask, reference, None  # a PNG does not know its pixel size
+
+
+def evaluate_folders(
+    predictions_dir: str | Path,
+    reference_dir: str | Path,
+    patients: Mapping[str, str] | None = None,
+    spacing_mm: Sequence[float] = (1.0, 1.0),
+) -> list[Row]:
+    """Compare two folders of masks (NIfTI or PNG) file by file.
+
+    Files belong together if their names are the same to the letter. All or nothing: a mean over the
+    files that happen to be there would reward leaving out the hard cases.
+
+    Args:
+        predictions_dir: one mask a case.
+        reference_dir: the true masks, same names.
+        patients: case (file name without suffix) -> patient; else every case is its own patient.
+        spacing_mm: pixel size of PNG masks; with the default, distances are in pixels.
+
+    Returns:
+        Rows as of ``evaluate_cases``, sorted by case.
+
+    Raises:
+        InputError: missing or extra files, another grid, or something that is no mask.
+
+    Taught in notebook 12.
+    """
+    predictions, references = _masks_in(predictions_dir), _masks_in(reference_dir)
+    missing, extra = references.keys() - predictions.keys(), predictions.keys() - references.keys()
+    if missing or extra:
+        raise InputError(
+            f"{predictions_dir}: must hold the same file names as {reference_dir}; "
+            f"missing: {first_few(missing)}; extra: {first_few(extra)}."
+        )
+    known = patients or {}
+
+    def judged() -> Iterable[Judged]:
+        for name in sorted(references):
+            case = name.removesuffix(next(s for s in MASK_SUFFIXES if name.endswith(s)))
+            read = _png_pair if name.endswith(".png") else _nifti_pair
+            mask, reference, spacing = read(predictions[name], references[name])
+            yield case, known.get(case, case), mask, reference, spacing or spacing_mm
+
+    return evaluate_cases(judged())

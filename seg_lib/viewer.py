@@ -1,0 +1,171 @@
+"""SliceViewer: page through a CT with its masks in a notebook.
+
+    SliceViewer(image, mask, prediction)          arrays, NIfTI paths, or a Case
+
+In JupyterLab it is a set of widgets; where widgets cannot be displayed (papermill, a printed page,
+``SEG_LIB_HEADLESS=1``) it is a contact sheet, one picture. Each change sends one picture to the
+browser and never the volume. Taught in notebook 00.
+
+The state is one ``View`` and one position; widgets only show it (viewer_widgets.py), so everything
+a mouse can do, a line of code can do too: ``viewer.change(plane="coronal")``.
+"""
+
+import base64
+import dataclasses
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from seg_lib.files import written_whole
+from seg_lib.png import png_bytes
+from seg_lib.rendering import PLANES, View, layers, plane_slice, render
+from seg_lib.run_log import is_watched
+from seg_lib.scans import find_lesions, open_scan, window_limits
+
+
+def widgets_can_display() -> bool:
+    """True in a notebook with a person in front of it, where ipywidgets is installed."""
+    return importlib.util.find_spec("ipywidgets") is not None and is_watched()
+
+
+class SliceViewer:
+    """A CT, its truth and a prediction, slice by slice.
+
+    Args:
+        image: (X, Y, Z) RAS array in HU, (H, W) array as displayed, ``Volume``, path of a NIfTI
+            file or a picture, or ``Case``. uint8 and floats within [0, 1] count as grey values.
+        mask: the truth on the same grid, or None.
+        prediction: a mask or a probability map (shown from 0.5) on the same grid, or None.
+        spacing: voxel size in mm, one number for each image axis; else the file's, else 1 mm.
+        window: name of an HU window, or (low, high).
+
+    Attributes:
+        scan: what is shown.
+        lesions: the connected pieces of the truth (of the prediction, if there is no truth).
+        view: how it is shown; ``change`` replaces it.
+
+    Raises:
+        InputError: shapes that do not fit each other, an unreadable file, a wrong spacing.
+
+    Taught in notebook 00.
+    """
+
+    def __init__(
+        self,
+        image: Any,
+        mask: Any = None,
+        prediction: Any = None,
+        spacing: Sequence[float] | None = None,
+        *,
+        window: str | tuple[float, float] | None = None,
+    ) -> None:
+        """Open the scan at its first lesion, or in the middle."""
+        self.scan = open_scan(image, mask, prediction, spacing)
+        marked = self.scan.prediction if self.scan.truth is None else self.scan.truth
+        self.lesions = [] if marked is None else find_lesions(marked)
+        self._lesion = 0
+        self._position = list(self.lesions[0].peak if self.lesions else self.scan.centre)
+        self.view = View(
+            index=self._position[PLANES["axial"].axis],
+            window=window_limits(window or self.scan.default_window),
+        )
+        self._controls = None
+
+    @property
+    def n_slices(self) -> int:
+        """Number of slices in the current plane."""
+        return self.scan.image.shape[PLANES[self.view.plane].axis]
+
+    def change(self, **changes: Any) -> None:
+        """Change the view by name, for example ``change(plane="coronal", index=30)``.
+
+        A new plane opens where the viewer already stands, unless ``index`` is given as well.
+
+        Args:
+            **changes: fields of ``View``: plane, index, window (name or limits), overlay, show,
+                opacity, size_px, letters.
+
+        Raises:
+            InputError: a value that the view cannot have; nothing changes.
+        """
+        if "window" in changes:
+            changes["window"] = window_limits(changes["window"])
+        plane = PLANES.get(changes.get("plane", self.view.plane), PLANES["axial"])
+        view = dataclasses.replace(self.view, **{"index": self._position[plane.axis], **changes})
+        plane_slice(self.scan.image, view.plane, view.index)  # refuses an index outside
+        self._position[plane.axis] = view.index
+        self.view = view
+        if self._controls is not None:
+            self._controls.refresh()
+
+    def next_lesion(self, step: int = 1) -> None:
+        """Go to the slice that shows most of the next lesion; after the last comes the first."""
+        if not self.lesions:
+            return
+        self._lesion = (self._lesion + step) % len(self.lesions)
+        self._position = list(self.lesions[self._lesion].peak)
+        self.change(index=self._position[PLANES[self.view.plane].axis])
+
+    def previous_lesion(self) -> None:
+        """Go to the lesion before the current one."""
+        self.next_lesion(-1)
+
+    def frame(self) -> bytes:
+        """The current view as PNG."""
+        return png_bytes(render(self.scan, self.view))
+
+    def save(self, path: str | Path) -> None:
+        """Write the current view to a PNG file, whole or not at all."""
+        with written_whole(path) as part:
+            part.write_bytes(self.frame())
+
+    def legend(self) -> list[tuple[str, tuple[int, int, int]]]:
+        """(words, colour) of each overlay in the current view."""
+        if self.view.overlay == "none":
+            return []
+        painted = layers(self.scan.truth, self.scan.prediction, self.view.show)
+        return [(words, colour) for words, _, colour in painted]
+
+    def caption(self) -> str:
+        """Where the viewer stands, in words: slice, millimetres, range of values, lesions."""
+        view, scan, plane = self.view, self.scan, PLANES[self.view.plane]
+        values = plane_slice(scan.image, view.plane, view.index)
+        words = [f"{scan.unit} {values.min():.0f} to {values.max():.0f}"]
+        if not scan.is_slice:
+            mm = scan.origin_mm[plane.axis] + view.index * scan.spacing_mm[plane.axis]
+            words.insert(0, f"{view.plane} slice {view.index + 1} of {self.n_slices}")
+            words.insert(1, f"{plane.position} {mm:.1f} mm")
+        if self.lesions:
+            count = len(self.lesions)
+            here = self.lesions[self._lesion].peak[plane.axis] == view.index
+            one_of = f"lesion {self._lesion + 1} of {count}"
+            words.append(one_of if here else f"{count} lesion{'s' if count > 1 else ''}")
+        return " · ".join(words)
+
+    def alt_text(self) -> str:
+        """The picture in words, for people who do not see it."""
+        low, high = self.view.window
+        painted = " and ".join(words for words, _ in self.legend())
+        overlay = f"{self.view.overlay} overlay of {painted}" if painted else "no overlay"
+        return f"CT, {self.caption()}, window {low:.0f} to {high:.0f} {self.scan.unit}, {overlay}"
+
+    def __repr__(self) -> str:
+        """Size, spacing and position in one line."""
+        size = " × ".join(str(length) for length in self.scan.image.shape)
+        spacing = " × ".join(f"{mm:g}" for mm in self.scan.spacing_mm)
+        return f"SliceViewer({size} voxels of {spacing} mm; {self.caption()})"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """What Jupyter shows: the widgets if it can, and always a picture for those who cannot."""
+        from seg_lib.figures import contact_sheet, figure_png
+
+        sheet = figure_png(contact_sheet(self.scan, window=self.view.window), dpi=100)
+        bundle = {"text/plain": repr(self), "image/png": base64.b64encode(sheet).decode("ascii")}
+        if not widgets_can_display():
+            return bundle
+        if self._controls is None:
+            from seg_lib.viewer_widgets import Controls
+
+            self._controls = Controls(self)
+        return {**self._controls.box._repr_mimebundle_(), **bundle}

@@ -1,0 +1,99 @@
+"""What the teacher keeps: a solution for every exercise, and the stub it begins as.
+
+The notebooks hold the stubs. Tests show that every solution is right and that no stub is.
+"""
+
+import random
+from collections import defaultdict
+
+import numpy as np
+
+
+def largest_lesion_slice(mask):
+    return int(mask.sum(axis=(0, 1)).argmax())
+
+
+def window_to_uint8(hu, low, high):
+    scaled = (np.clip(hu, low, high) - low) / (high - low)
+    return (scaled * 255).astype(np.uint8)
+
+
+def split_by_patient(case_to_patient, n_test):
+    cases_of = defaultdict(list)
+    for case, patient in case_to_patient.items():
+        cases_of[patient].append(case)
+    chosen = set(random.Random(0).sample(sorted(cases_of), n_test))
+    train = [case for case, patient in case_to_patient.items() if patient not in chosen]
+    test = [case for case, patient in case_to_patient.items() if patient in chosen]
+    return train, test
+
+
+def flip_both(image, mask):
+    return image[:, ::-1], mask[:, ::-1]
+
+
+def train_step(model, optimizer, image, label, loss):
+    optimizer.zero_grad()
+    value = loss(model(image), label)
+    value.backward()
+    optimizer.step()
+    return value.item()
+
+
+def dice(mask, reference):
+    mask, reference = mask.astype(bool), reference.astype(bool)
+    total = mask.sum() + reference.sum()
+    return 1.0 if total == 0 else 2 * (mask & reference).sum() / total
+
+
+def recist_error(diameter_mm, reference_mm):
+    if reference_mm == 0:
+        return 0.0 if diameter_mm == 0 else 1.0
+    return min(abs(diameter_mm - reference_mm) / reference_mm, 1.0)
+
+
+def iou_from_dice(dice):
+    return dice / (2 - dice)
+
+
+SOLUTIONS = {
+    "00a": (-1350, 150),
+    "00b": largest_lesion_slice,
+    "03a": window_to_uint8,
+    "03b": split_by_patient,
+    "04a": {"rotate_mask_bilinear", "rotate_image_only", "brighten_300_hu"},
+    "04b": flip_both,
+    "06a": 44_300,
+    "06b": train_step,
+    "12a": dice,
+    "12b": recist_error,
+    "12c": iou_from_dice,
+}
+
+
+def unsolved(*arguments):
+    return ...
+
+
+def planted_train_step(model, optimizer, image, label, loss):
+    """Three bugs: gradients pile up, the step comes too early, the loss keeps its graph."""
+    optimizer.step()
+    value = loss(model(image), label)
+    value.backward()
+    return value
+
+
+STUBS = {
+    "00a": (..., ...),
+    "00b": unsolved,
+    "03a": unsolved,
+    "03b": unsolved,
+    "04a": {...},
+    "04b": unsolved,
+    "06a": ...,
+    "06b": planted_train_step,
+    "12a": unsolved,
+    "12b": unsolved,
+    "12c": unsolved,
+}
+TO_REPAIR = {"06b"}  # exercises that begin with a wrong answer instead of none

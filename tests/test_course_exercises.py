@@ -1,0 +1,193 @@
+"""Exercises: solutions are right, stubs are unsolved, known mistakes meet the hint that helps."""
+
+import re
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from solutions.solutions import SOLUTIONS, STUBS, TO_REPAIR
+
+from seg_lib.course.exercises import LESSONS, check, exercises_of, verdict
+
+EXERCISES = {id_: ex for number in LESSONS for id_, ex in exercises_of(number).items()}
+
+
+def test_every_exercise_has_a_solution_and_a_stub():
+    assert EXERCISES.keys() == SOLUTIONS.keys() == STUBS.keys()
+    for id_, exercise in EXERCISES.items():
+        assert re.fullmatch(r"\d\d[a-z]", id_)
+        assert exercise.level in (1, 2, 3)
+
+
+@pytest.mark.parametrize("id_", EXERCISES)
+def test_the_solution_is_right(id_):
+    status, sentence = verdict(id_, SOLUTIONS[id_])
+    assert status == "right", sentence
+    assert sentence == f"{id_}: right. {EXERCISES[id_].why}"
+
+
+@pytest.mark.parametrize("id_", EXERCISES)
+def test_the_stub_is_not(id_):
+    status, sentence = verdict(id_, STUBS[id_])
+    assert status == ("not yet" if id_ in TO_REPAIR else "not solved yet"), sentence
+    for nothing in (..., None, lambda *arguments: None):
+        assert verdict(id_, nothing)[0] in ("not solved yet", "not yet")
+
+
+def faults(*arguments):
+    raise RuntimeError("a student's bug")
+
+
+def exits(*arguments):
+    raise SystemExit(0)
+
+
+WEIRD = [faults, exits, "text", 3.5, -1, [], {}, (1,), object(), np.nan, lambda: 1, lambda *a: "x"]
+WEIRD += [
+    np.zeros((2, 2)),
+    lambda *a: np.zeros(3),
+    lambda *a: a,
+    lambda *a: (),
+    torch.ones(3),
+    {...: 1},
+]
+
+
+@pytest.mark.parametrize("id_", EXERCISES)
+def test_no_answer_raises(id_, capsys):
+    for answer in WEIRD:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert check(id_, answer) is None
+        said = capsys.readouterr().out
+        assert re.match(rf"{id_}: (not yet\. .+ Hint: .+|not solved yet\. .+)", said), said
+
+
+def test_an_unknown_exercise_is_answered_with_the_known_ones(capsys):
+    check("06z", 1)
+    check("77a", 1)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "06z: no such exercise; try 06a, 06b."
+    assert "there are lessons 00, 03" in said[1]
+
+
+def split_by_case(patients, n_test):
+    cases = sorted(patients)
+    return cases[n_test:], cases[:n_test]
+
+
+def forgets_cases(patients, n_test):
+    train, test = SOLUTIONS["03b"](patients, n_test)
+    return train[1:], test
+
+
+def stretch(hu, low, high):
+    return ((hu - hu.min()) / (hu.max() - hu.min()) * 255).astype(np.uint8)
+
+
+def wraps(hu, low, high):
+    return ((hu - low) / (high - low) * 255).astype(np.int64).astype(np.uint8)
+
+
+def in_place(hu, low, high):
+    np.clip(hu, low, high, out=hu)
+    return SOLUTIONS["03a"](hu, low, high)
+
+
+def never_zeroes(model, optimizer, image, label, loss):
+    value = loss(model(image), label)
+    value.backward()
+    optimizer.step()
+    return value.item()
+
+
+def zeroes_late(model, optimizer, image, label, loss):
+    value = loss(model(image), label)
+    value.backward()
+    optimizer.zero_grad()
+    optimizer.step()
+    return value.item()
+
+
+def never_steps(model, optimizer, image, label, loss):
+    optimizer.zero_grad()
+    value = loss(model(image), label)
+    value.backward()
+    return value.item()
+
+
+def returns_tensor(model, optimizer, image, label, loss):
+    optimizer.zero_grad()
+    value = loss(model(image), label)
+    value.backward()
+    optimizer.step()
+    return value
+
+
+def returns_nothing(*arguments):
+    returns_tensor(*arguments)
+
+
+def iou(mask, reference):
+    mask, reference = mask.astype(bool), reference.astype(bool)
+    return (mask & reference).sum() / max((mask | reference).sum(), 1)
+
+
+def dice_of_nothing(value):
+    def dice(mask, reference):
+        total = mask.astype(int).sum() + reference.astype(int).sum()
+        return value if total == 0 else 2 * (mask.astype(int) * reference).sum() / total
+
+    return dice
+
+
+WRONG = [
+    ("00a", (-600, 900), "middle of the window"),
+    ("00a", (-2100, 900), "twice as wide"),
+    ("00a", -1350, "two numbers"),
+    ("00b", lambda mask: int(np.flatnonzero(mask.any((0, 1)))[0]), "first slice with any"),
+    ("00b", lambda mask: int(mask.sum((0, 1)).max()), "argmax gives the place"),
+    ("00b", lambda mask: int(mask.sum((1, 2)).argmax()), "should be 5"),
+    ("03a", stretch, "own darkest and brightest"),
+    ("03a", wraps, "Clip to"),
+    ("03a", in_place, "changed the image"),
+    ("03a", lambda *a: SOLUTIONS["03a"](*a).astype(np.float32), "not uint8"),
+    ("03b", split_by_case, "is in both parts"),
+    ("03b", forgets_cases, "Every case"),
+    ("03b", lambda p, n: (["p1", "p2"], ["p3"]), "must name their cases"),
+    ("03b", lambda p, n: SOLUTIONS["03b"](p, n + 1), "2 test patients, not 3"),
+    ("04a", {"rotate_image_only", "noise"}, "noise is harmless"),
+    ("04a", {"rotate_image_only"}, "1 found, and there are more"),
+    ("04a", ["blur"], "blur is not in the list"),
+    ("04a", "noise", "a set of names"),
+    ("04b", lambda image, mask: (image[:, ::-1], mask), "mask stayed"),
+    ("04b", lambda image, mask: (image[::-1], mask[::-1]), "upside down"),
+    ("04b", lambda image, mask: (image[:, ::-1], mask[::-1]), "moved differently"),
+    ("06a", 44250, "half a batch"),
+    ("06a", 44200, "last batch"),
+    ("06a", 8900, "stored five times"),
+    ("06b", never_zeroes, "gradients of the first"),
+    ("06b", zeroes_late, "empties them again"),
+    ("06b", never_steps, "weights did not move"),
+    ("06b", STUBS["06b"], "comes after backward"),
+    ("06b", returns_tensor, "keeps the whole graph"),
+    ("06b", returns_nothing, "no loss comes back"),
+    ("12a", iou, "That is the IoU"),
+    ("12a", dice_of_nothing(float("nan")), "nan, which no mean survives"),
+    ("12a", dice_of_nothing(0.0), "nothing found is right"),
+    ("12b", lambda p, g: max(abs(p - g) / g, 1), "source means min"),
+    ("12b", lambda p, g: abs(p - g) / max(p, 1), "by the reference"),
+    ("12b", lambda p, g: (p - g) / g, "error has no sign"),
+    ("12b", lambda p, g: abs(p - g) / g if g else float(p > 0), "Cap it"),
+    ("12b", lambda p, g: min(abs(p - g) / g, 1), "ZeroDivisionError"),
+    ("12c", lambda d: 2 * d / (1 + d), "Dice from IoU"),
+    ("12c", lambda d: d / 2, "near 0"),
+]
+
+
+@pytest.mark.parametrize(("id_", "answer", "hint"), WRONG)
+def test_a_known_mistake_meets_the_hint_that_helps(id_, answer, hint):
+    status, sentence = verdict(id_, answer)
+    assert status == "not yet", sentence
+    assert re.search(hint, sentence), sentence

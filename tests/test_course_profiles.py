@@ -1,0 +1,61 @@
+"""The table of sizes is whole, keeps the limits of its profiles, and names what it knows."""
+
+import pytest
+
+from seg_lib.course.profiles import LONGEST_S, PROFILES, TABLE, settings
+from seg_lib.errors import InputError
+
+
+@pytest.mark.parametrize("notebook", TABLE)
+def test_every_lesson_has_every_profile_within_its_limits(notebook):
+    assert tuple(TABLE[notebook]) == PROFILES
+    for profile in PROFILES:
+        row = settings(notebook, profile)
+        assert 0 < row.budget_s <= LONGEST_S[profile]
+        assert row.budget_mb > 0
+        assert row.sizes.keys() == settings(notebook, "smoke").sizes.keys()
+
+
+def test_a_bigger_profile_is_never_smaller():
+    for notebook in TABLE:
+        for name in ("n_cases", "size"):
+            values = [getattr(settings(notebook, profile), name) for profile in PROFILES]
+            assert values == sorted(values), f"{notebook} {name}"
+
+
+def test_the_whole_course_stays_within_its_time():
+    for profile, minutes in {"smoke": 8, "laptop": 40}.items():
+        assert sum(settings(n, profile).budget_s for n in TABLE) <= minutes * 60
+
+
+def test_the_paper_preset_is_what_the_source_says():
+    paper = settings("06", "paper")
+    assert (paper.n_cases, paper.copies, paper.size) == (708 + 98, 4, 256)
+    assert 708 * (1 + paper.copies) == 3540
+    assert (paper.epochs, paper.network, paper.learning_rate) == (100, "resnet50_unet", 1e-4)
+    assert paper.encoder_weights == "imagenet"
+
+
+def test_settings_are_attributes_and_frozen():
+    row = settings("06", "smoke")
+    assert row.batch_size == TABLE["06"]["smoke"]["batch_size"]
+    with pytest.raises(AttributeError):
+        row.batch_size = 1
+    with pytest.raises(TypeError):
+        row.sizes["batch_size"] = 1
+    with pytest.raises(AttributeError, match="no size 'colour'; there are n_cases"):
+        _ = row.colour
+
+
+@pytest.mark.parametrize(
+    ("notebook", "profile", "message"),
+    [("99", "smoke", "no lesson '99'.*00, 03"), ("06", "huge", "no profile 'huge'.*smoke, laptop")],
+)
+def test_unknown_names_are_answered_with_the_known_ones(notebook, profile, message):
+    with pytest.raises(InputError, match=message):
+        settings(notebook, profile)
+
+
+def test_the_budget_line_is_for_people():
+    line = settings("06", "paper").budget_line()
+    assert line == "Lesson 06, profile paper: about 18000 s and 12.0 GB on one GPU"

@@ -1,0 +1,346 @@
+"""The runner: what ran wholly and kept its rules has passed, and nothing else has."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from made_up_notebooks import FIGURE, notebook, write
+
+from seg_lib.course import runner
+from seg_lib.course.committed import check_committed, update_committed
+from seg_lib.course.execute import Execution, _unrun_in, execute, kernel_fault
+from seg_lib.course.notebooks import source_sha256
+from seg_lib.course.profiles import settings
+from seg_lib.course.runner import run_course
+from seg_lib.errors import InputError
+from seg_lib.files import folder_lock
+
+RULES = """
+"00":
+  half: {rule: exact, value: 0.5}
+  one: {rule: floor, value: 1, prediction: dice}
+"03": {half: {rule: floor, value: 0.1, prediction: dice}}
+"04": {half: {rule: floor, value: 0.1, prediction: dice}}
+"06": {half: {rule: floor, value: 0.1, prediction: dice}}
+"12": {half: {rule: floor, value: 0.9, prediction: dice}}
+"""
+HALF = 'lesson.record("half", 0.5)'
+GOOD = notebook(HALF, f'{FIGURE}\nlesson.record("one", 1)', 'check("00a", ...)')
+COURSE = {
+    "00_start": GOOD,
+    "03_fails": notebook(HALF, "def f():\n    raise ValueError('too thin')\nf()", "1", number="03"),
+    "04_leaves": notebook(HALF, "import sys; sys.exit(0)", "1", number="04"),
+    "06_dies": notebook(HALF, "import os; os._exit(0)", "1", number="06"),
+    "12_is_wrong": notebook(HALF, number="12"),
+}
+
+
+def make_course(root: Path, notebooks: dict, profile: str = "smoke", rules: str = RULES) -> Path:
+    for name, content in notebooks.items():
+        write(root / "notebooks" / f"{name}.ipynb", content)
+    path = root / "tests" / "baselines" / f"{profile}.yml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(rules)
+    return root
+
+
+def summary_of(root: Path, profile: str = "smoke") -> dict[str, dict]:
+    rows = json.loads((root / "runs" / profile / "summary.json").read_text())["results"]
+    return {row["notebook"]: row for row in rows}
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    """A run in which almost everything goes wrong, after one in which 03 was well."""
+    root = make_course(tmp_path_factory.mktemp("course"), COURSE)
+    earlier = root / "runs" / "smoke" / "03_fails.ipynb"
+    write(earlier, {"cells": [], "metadata": {}, "earlier": True})
+    write(root / "runs" / "smoke" / "out" / "12" / "metrics.jsonl", {"name": "half", "value": 0.95})
+    write(root / "runs" / "smoke" / "failed" / "00_start.ipynb", {"cells": []})
+    output = root / "printed.txt"
+    with output.open("w") as stream, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", stream)
+        code = run_course("smoke", root=root)
+    return root, code, output.read_text(), summary_of(root)
+
+
+def test_one_failure_fails_the_run(course):
+    _, code, _, rows = course
+    assert code == 1
+    assert {n: row["status"] for n, row in rows.items()} == {
+        **{"00": "passed", "03": "failed", "04": "failed", "06": "failed", "12": "failed"}
+    }
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        ("03", "stopped in code cell 4 of 5: ValueError: too thin\n    ----> 3 f()"),
+        ("04", "stopped in code cell 4 of 5: SystemExit: 0\n    import sys; sys.exit(0)"),
+        ("06", "the kernel died in code cell 4 of 5 (out of memory, or a crash)."),
+        ("12", "half = 0.5 is too low (floor 0.9)."),
+    ],
+)
+def test_the_reason_is_said(course, number, reason):
+    _, _, printed, rows = course
+    assert rows[number]["reasons"] == [reason]
+    assert reason.splitlines()[0] in printed
+
+
+def test_one_line_a_notebook(course):
+    _, _, printed, rows = course
+    lines = printed.splitlines()
+    seconds, gigabytes = rows["00"]["seconds"], rows["00"]["peak_mb"] / 1000
+    assert lines[0].split() == (
+        ["00", "start", f"{seconds:.1f}", "s", f"{gigabytes:.2f}", "GB", "passed", "(2", "rules)"]
+    )
+    assert lines[-1].startswith("Profile smoke: 1 passed, 4 failed in ")
+    assert lines[-1].endswith("index.html")
+    assert rows["00"]["seconds"] > 0.5
+    assert rows["00"]["peak_mb"] > 40
+
+
+def test_partial_output_never_replaces_a_good_one(course):
+    root, *_ = course
+    folder = root / "runs" / "smoke"
+    assert json.loads((folder / "03_fails.ipynb").read_text())["earlier"]
+    failed = {path.stem for path in (folder / "failed").glob("*.ipynb")}
+    assert failed == {"03_fails", "04_leaves", "06_dies", "12_is_wrong"}
+    assert {path.stem for path in folder.glob("*.ipynb")} == {"00_start", "03_fails"}
+    assert not (folder / ".part").exists()
+
+
+def test_records_and_figures_are_this_runs_own(course):
+    root, *_, rows = course
+    assert [metric["value"] for metric in rows["12"]["metrics"]] == [0.5]
+    assert (root / "runs" / "smoke" / "out" / "00" / "figures" / "00_line.png").is_file()
+
+
+def test_the_notebook_got_its_parameters_and_shows_its_metrics(course):
+    root, *_ = course
+    executed = json.loads((root / "runs" / "smoke" / "00_start.ipynb").read_text())
+    outputs = [output for cell in executed["cells"] for output in cell.get("outputs", [])]
+    bundles = [output["data"] for output in outputs if "data" in output]
+    mime = "application/vnd.seg-lib.metric+json"
+    assert bundles[0][mime] == {"name": "half", "value": 0.5, "unit": ""}
+    assert "".join(bundles[0]["text/plain"]) == "half = 0.5"
+    pictures = [output for output in outputs if "image/png" in output.get("data", {})]
+    assert len(pictures) == 1
+    assert pictures[0]["metadata"]["image/png"]["alt"] == "A falling line"
+    assert "Lesson 00, profile smoke" in "".join(outputs[0]["text"])
+    assert "00a: not solved yet." in "".join(outputs[-1]["text"])
+
+
+def test_what_passed_may_be_published(course):
+    root, *_ = course
+    assert [path.name for path in update_committed("smoke", root)] == ["00_start.ipynb"]
+    assert [f for f in check_committed(root / "notebooks") if f.startswith("00_")] == []
+    published = json.loads((root / "notebooks" / "00_start.ipynb").read_text())
+    assert any(cell.get("outputs") for cell in published["cells"])
+    assert source_sha256(published) == source_sha256(GOOD)
+
+
+def test_no_kernel_is_left_behind(course):
+    children = psutil.Process().children(recursive=True)
+    assert [c for c in children if "ipykernel_launcher" in " ".join(c.cmdline())] == []
+
+
+def run_one(tmp_path, *cells, time_limit_s=60, **changes):
+    path = write(tmp_path / "00_one.ipynb", {**notebook(*cells), **changes})
+    parameters = {"PROFILE": "smoke", "SEED": 1, "DATA_DIR": "data", "OUT_DIR": "out"}
+    return execute(path, tmp_path / "done.ipynb", parameters, time_limit_s)
+
+
+def test_the_time_limit_is_for_the_whole_notebook_and_all_its_processes(tmp_path):
+    helper = f"import subprocess, sys, time\nsubprocess.Popen(['{sys.executable}', '-c', "
+    helper += "'import time; time.sleep(77.5)'])\ntime.sleep(60)"
+    begin = time.monotonic()
+    run = run_one(tmp_path, "import time; time.sleep(1)", helper, time_limit_s=4)
+    assert run.fault == "stopped at its time limit of 4 s in code cell 4 of 4."
+    assert time.monotonic() - begin < 12
+    left = [p for p in psutil.process_iter(["cmdline"]) if "time.sleep(77.5)" in str(p.info)]
+    assert left == []
+
+
+def test_peak_memory_is_that_of_the_kernel_with_its_processes(tmp_path):
+    big = "import time\nbig = bytearray(400_000_000)\ntime.sleep(0.7)\ndel big"
+    run = run_one(tmp_path, big, "import os; assert os.environ['SEG_LIB_HEADLESS'] == '1'")
+    assert run.fault == ""
+    assert 400 < run.peak_mb < 900
+    assert "SEG_LIB_HEADLESS" not in os.environ
+
+
+def test_a_cell_that_was_stepped_over_is_a_fault(tmp_path):
+    """Whatever lets papermill come to its end: an unexecuted cell is not a success."""
+    path = write(tmp_path / "half.ipynb", notebook("1 + 1"))
+    assert _unrun_in(path) == "code cell 1 of 3 did not run: the kernel ended before it."
+
+
+@pytest.mark.parametrize(
+    ("kernel", "fault"),
+    [
+        (None, "names no kernel"),
+        ("python9000", "asks for the kernel 'python9000', which is not installed"),
+        ("julia", "asks for a kernel of julia"),
+        ("elsewhere", "kernel 'elsewhere' starts /opt/other/bin/python, not this Python"),
+    ],
+)
+def test_a_wrong_kernel_is_refused_before_it_runs(tmp_path, monkeypatch, kernel, fault):
+    for name, language in (("julia", "julia"), ("elsewhere", "python")):
+        specification = {"argv": ["/opt/other/bin/python"], "language": language}
+        specification["display_name"] = name
+        write(tmp_path / "kernels" / name / "kernel.json", specification)
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path))
+    run = run_one(tmp_path, metadata={"kernelspec": {"name": kernel}} if kernel else {})
+    assert run.fault.startswith(fault)
+    assert not (tmp_path / "done.ipynb").exists()
+
+
+def test_the_usual_kernel_is_this_python():
+    assert kernel_fault({"metadata": {"kernelspec": {"name": "python3"}}}) == ""
+
+
+@pytest.fixture
+def quick(tmp_path, monkeypatch):
+    """A course whose notebooks are not really run; ``asked`` sees what the runner wanted."""
+    run = Execution(seconds=1.0, peak_mb=100.0, fault="")
+    quick = {"root": make_course(tmp_path, {"00_start": GOOD}), "run": run, "asked": []}
+
+    def fake(path, output, parameters, time_limit_s, environment=None):
+        quick["asked"].append((parameters, time_limit_s, environment))
+        metrics = ['{"name": "half", "value": 0.5}', '{"name": "one", "value": 1}']
+        (path.parent / parameters["OUT_DIR"] / "metrics.jsonl").write_text("\n".join(metrics))
+        output.write_text(json.dumps(GOOD))
+        return quick["run"]
+
+    monkeypatch.setattr(runner, "execute", fake)
+    return quick
+
+
+def test_what_the_notebook_is_told(quick):
+    assert run_course("smoke", root=quick["root"], seed=7) == 0
+    parameters, time_limit_s, environment = quick["asked"][0]
+    assert parameters == {
+        "PROFILE": "smoke",
+        "SEED": 7,
+        "DATA_DIR": "../data/phantoms/smoke",
+        "OUT_DIR": "../runs/smoke/out/00",
+    }
+    assert time_limit_s == 3 * settings("00", "smoke").budget_s + 60
+    assert environment == {"CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.mark.parametrize(("factor", "code"), [(1.45, 0), (1.55, 1)])
+@pytest.mark.parametrize("field", ["seconds", "peak_mb"])
+def test_one_and_a_half_budgets_are_too_much(quick, capsys, field, factor, code):
+    budget = settings("00", "smoke")
+    allowed = {"seconds": budget.budget_s, "peak_mb": budget.budget_mb}
+    quick["run"] = Execution(
+        **{"seconds": 1, "peak_mb": 1, field: factor * allowed[field]}, fault=""
+    )
+    assert run_course("smoke", root=quick["root"]) == code
+    assert ("over budget" in capsys.readouterr().out) == bool(code)
+
+
+def test_without_rules_nothing_has_passed(quick, capsys):
+    make_course(quick["root"], {}, rules="")
+    assert run_course("smoke", root=quick["root"]) == 1
+    printed = capsys.readouterr().out
+    assert "tests/baselines/smoke.yml has no rules for it" in printed
+    assert "passed" not in printed
+
+
+@pytest.mark.parametrize("profile", ["gpu", "paper"])
+def test_without_a_gpu_its_profile_is_not_checked(quick, capsys, monkeypatch, profile):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    monkeypatch.delenv("CI", raising=False)
+    assert run_course(profile, root=quick["root"], only="00") == 0
+    printed = capsys.readouterr().out
+    assert f"the {profile} profile needs a CUDA device, and there is none here." in printed
+    assert f"Profile {profile}: 1 not checked in 0 s." in printed
+    assert "passed" not in printed
+    assert quick["asked"] == []
+
+
+def test_with_a_gpu_it_has_baselines_of_its_own(quick, capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    make_course(quick["root"], {}, "gpu", '"00": {one: {rule: floor, value: 2}}')
+    assert run_course("gpu", root=quick["root"]) == 1
+    assert "one = 1 is too low (floor 2)." in capsys.readouterr().out
+    assert quick["asked"][0][2] is None
+
+
+@pytest.mark.parametrize(
+    ("environment", "only", "said"),
+    [({"CI": "true"}, "00", "not a CI job"), ({}, None, "with --only")],
+)
+def test_the_paper_profile_is_no_ci_job(quick, capsys, monkeypatch, environment, only, said):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.delenv("CI", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert run_course("paper", only, quick["root"]) == 0
+    assert said in capsys.readouterr().out
+    assert quick["asked"] == []
+
+
+def test_a_notebook_that_is_no_notebook_fails_alone(quick, capsys):
+    (quick["root"] / "notebooks" / "03_broken.ipynb").write_text("{")
+    (quick["root"] / "notebooks" / "98_unlisted.ipynb").write_text(json.dumps(GOOD))
+    assert run_course("smoke", root=quick["root"]) == 1
+    rows = summary_of(quick["root"])
+    assert [row["status"] for row in rows.values()] == ["passed", "failed", "failed"]
+    assert "not a readable notebook" in rows["03"]["reasons"][0]
+    assert "no lesson '98'" in rows["98"]["reasons"][0]
+
+
+def test_only_some(quick):
+    write(quick["root"] / "notebooks" / "12_metrics.ipynb", GOOD)
+    assert run_course("smoke", ["00"], quick["root"]) == 0
+    assert list(summary_of(quick["root"])) == ["00"]
+    with pytest.raises(InputError, match="no notebook 77; there are 00, 12"):
+        run_course("smoke", "00,77", quick["root"])
+
+
+def test_what_cannot_be_run_is_said(tmp_path, quick):
+    with pytest.raises(InputError, match="no profile 'huge'; choose one of smoke"):
+        run_course("huge", root=quick["root"])
+    (tmp_path / "empty" / "notebooks").mkdir(parents=True)
+    with pytest.raises(InputError, match="no notebook NN_name.ipynb"):
+        run_course("smoke", root=tmp_path / "empty")
+    write(quick["root"] / "notebooks" / "00_again.ipynb", GOOD)
+    with pytest.raises(InputError, match="number 00 is taken"):
+        run_course("smoke", root=quick["root"])
+
+
+def test_two_runs_of_a_profile_never_mix(quick):
+    with folder_lock(quick["root"] / "runs" / "smoke"), pytest.raises(InputError, match="another"):
+        run_course("smoke", root=quick["root"])
+
+
+def test_ctrl_c_leaves_a_summary_and_no_kernel(tmp_path):
+    slow = notebook("open('begun', 'w').close()\nimport time; time.sleep(66)", number="03")
+    root = make_course(tmp_path, {"03_slow": slow, "12_next": GOOD})
+    code = (
+        "import sys; from seg_lib.course.runner import run_course\n"
+        f"sys.exit(run_course('smoke', root={str(root)!r}))"
+    )
+    course = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (root / "notebooks" / "begun").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    kernels = psutil.Process(course.pid).children(recursive=True)
+    course.send_signal(signal.SIGINT)
+    printed, _ = course.communicate(timeout=30)
+    assert course.returncode == 130
+    assert printed.count("interrupted (Ctrl-C).") == 2
+    assert "Profile smoke: 2 not checked" in printed
+    assert [row["status"] for row in summary_of(root).values()] == ["not checked"] * 2
+    assert kernels and not any(kernel.is_running() for kernel in kernels)
+    assert not (root / "runs" / "smoke" / "03_slow.ipynb").exists()

@@ -1,0 +1,276 @@
+"""SliceViewer as a person meets it: JupyterLab in a headless browser, mouse and keyboard."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+BROWSERS = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")
+BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+FIGURE = Path(__file__).parents[1] / "figures" / "viewer.png"
+LOADED_MS = 120_000  # a cold JupyterLab on a busy machine
+ANSWERED_MS = 10_000
+PICTURE = "figure img[alt]"
+
+# An asymmetric chest of 512 x 512 x 40 voxels with two nodules, and a prediction that is shifted.
+CELL = """
+import numpy as np
+from seg_lib.viewer import SliceViewer
+
+x, y, z = np.ogrid[-1:1:512j, -1:1:512j, -1:1:40j]
+ball = lambda cx, cy, cz, r: (x - cx) ** 2 + (y - cy) ** 2 + ((z - cz) / 2) ** 2 < r**2
+hu = np.random.default_rng(0).normal(-1000, 15, (512, 512, 40)).astype(np.float32)
+hu[np.broadcast_to((x / 0.85) ** 2 + (y / 0.6) ** 2 < 1, hu.shape)] += 1030
+for side in (-1, 1):
+    hu[((x - side * 0.42) / 0.3) ** 2 + (y / 0.42) ** 2 + (z / 1.1) ** 2 < 1] -= 880
+hu[np.broadcast_to((x / 0.1) ** 2 + ((y + 0.42) / 0.1) ** 2 < 1, hu.shape)] += 300
+truth = ball(0.45, 0.1, -0.4, 0.12) | ball(-0.4, -0.1, 0.5, 0.08)
+prediction = ball(0.47, 0.11, -0.4, 0.12) | ball(-0.41, -0.1, 0.5, 0.07)
+hu[truth] = 25 + hu[truth] * 0.02
+viewer = SliceViewer(hu, truth, prediction, spacing=(0.7, 0.7, 5.0))
+viewer
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """Address of a JupyterLab of our own, with a notebook in it; nothing of the user's is read."""
+    if BROWSER is None:
+        pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
+    home = tmp_path_factory.mktemp("lab")
+    work = home / "work"
+    work.mkdir()
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL.strip())])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+    notebook.metadata.kernelspec["language"] = "python"
+    nbformat.write(notebook, work / "viewer.ipynb")
+    settings = home / "settings" / "@jupyterlab" / "apputils-extension"
+    settings.mkdir(parents=True)
+    news = '{"fetchNews": "false", "checkForUpdates": false}'
+    (settings / "notification.jupyterlab-settings").write_text(news)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}/"
+    with open(home / "lab.log", "w") as log, _lab_server(home, port, log) as server:
+        _wait_for(address + "api", server, home / "lab.log")
+        yield address + "lab/tree/viewer.ipynb?reset"
+
+
+@contextlib.contextmanager
+def _lab_server(home: Path, port: int, log):
+    command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root"]
+    command += ["--ServerApp.ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"]
+    command += ["--IdentityProvider.token=", f"--ServerApp.root_dir={home / 'work'}"]
+    command += ["--LabApp.news_url=None"]
+    server = subprocess.Popen(command, env=_environment(home), stdout=log, stderr=log)
+    try:
+        yield server
+    finally:
+        server.terminate()  # it ends its kernels itself
+        try:
+            server.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _environment(home: Path) -> dict[str, str]:
+    root = str(Path(__file__).parents[1])
+    ours = {
+        "HOME": str(home),
+        "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "JUPYTER_DATA_DIR": str(home / "data"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"),
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        "IPYTHONDIR": str(home / "ipython"),
+        "PYTHONPATH": root,
+    }
+    headless = ("SEG_LIB_HEADLESS", "MPLBACKEND")
+    return {k: v for k, v in os.environ.items() if k not in headless} | ours
+
+
+def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
+    for _ in range(240):
+        if server.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.25)
+    pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="module")
+def page(lab):
+    """The notebook, run once; ``page.outside`` lists every request that left the machine."""
+    with playwright_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(ANSWERED_MS)
+        page.outside = []
+        page.on("request", lambda request: _note_outside(page.outside, request.url))
+        page.goto(lab, timeout=LOADED_MS)
+        page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=LOADED_MS)
+        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=LOADED_MS)
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        page.wait_for_selector(PICTURE, timeout=LOADED_MS)
+        yield page
+        browser.close()
+
+
+def _note_outside(outside: list[str], url: str) -> None:
+    inside = ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:")
+    if not url.startswith(inside):
+        outside.append(url)
+
+
+def picture(page) -> str:
+    return page.locator(PICTURE).get_attribute("src")
+
+
+def caption(page) -> str:
+    return page.locator("figure figcaption").inner_text()
+
+
+def after(page, act) -> str:
+    """Do something and return the new picture; fails if the picture stays as it was."""
+    before = picture(page)
+    act()
+    page.wait_for_function(
+        "([css, old]) => document.querySelector(css)?.src !== old",
+        arg=[PICTURE, before],
+        timeout=ANSWERED_MS,
+    )
+    return picture(page)
+
+
+def slider(page):
+    return page.locator(".widget-slider", has_text="Slice").locator("[role=slider]")
+
+
+def button(page, words: str):
+    return page.locator("button.jupyter-button", has_text=words)
+
+
+@pytest.mark.browser
+def test_first_picture_is_large_and_says_in_words_what_it_shows(page):
+    image = page.locator(PICTURE)
+    assert image.get_attribute("alt").startswith("CT, axial slice 13 of 40")
+    assert "outline overlay of truth and prediction" in image.get_attribute("alt")
+    assert image.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [512, 512]
+    assert "lesion 1 of 2" in caption(page)
+
+
+@pytest.mark.browser
+def test_keyboard_alone_reaches_the_slider_and_moves_it(page):
+    page.locator(PICTURE).click()
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.getAttribute('role')") == "slider":
+            break
+    assert slider(page).evaluate("handle => handle === document.activeElement")
+    after(page, lambda: page.keyboard.press("ArrowRight"))
+    assert "axial slice 14 of 40" in caption(page)
+    after(page, lambda: page.keyboard.press("ArrowLeft"))
+    assert "axial slice 13 of 40" in caption(page)
+    after(page, lambda: page.keyboard.press("PageUp"))
+    assert "axial slice 13 of" not in caption(page)
+    after(page, lambda: page.keyboard.press("Home"))
+    assert "axial slice 1 of 40" in caption(page)
+
+
+@pytest.mark.browser
+def test_dragging_the_slider_changes_the_slice(page):
+    handle = slider(page).bounding_box()
+    x, y = handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2
+
+    def drag():
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + 150, y, steps=4)
+        page.mouse.up()
+
+    after(page, drag)
+    assert "axial slice 1 of" not in caption(page)
+
+
+@pytest.mark.browser
+def test_lesion_buttons_jump_and_come_round(page):
+    after(page, button(page, "Next lesion").click)
+    assert "lesion 2 of 2" in caption(page)
+    after(page, button(page, "Next lesion").click)
+    assert "axial slice 13 of 40" in caption(page)
+    assert "lesion 1 of 2" in caption(page)
+
+
+@pytest.mark.browser
+def test_overlay_plane_window_and_difference_change_the_picture(page):
+    pictures = {picture(page)}
+    pictures.add(after(page, button(page, "filled").click))
+    pictures.add(
+        after(page, lambda: page.get_by_label("Show", exact=True).select_option("difference"))
+    )
+    for words in ("found", "missed", "false alarm"):
+        assert words in caption(page)
+    pictures.add(after(page, button(page, "none").click))
+    pictures.add(
+        after(page, lambda: page.get_by_label("Window", exact=True).select_option("soft tissue"))
+    )
+    pictures.add(after(page, button(page, "coronal").click))
+    assert "coronal slice" in caption(page)
+    assert len(pictures) == 6
+
+
+@pytest.mark.browser
+def test_time_a_frame_takes_from_key_to_screen(page, capsys):
+    button(page, "axial").click()
+    button(page, "outline").click()
+    slider(page).focus()
+    page.keyboard.press("Home")
+    after(page, lambda: page.keyboard.press("ArrowRight"))
+    started = time.perf_counter()
+    for _ in range(15):
+        after(page, lambda: page.keyboard.press("ArrowRight"))
+    frame_ms = (time.perf_counter() - started) / 15 * 1000
+    with capsys.disabled():
+        print(f"\n{frame_ms:.0f} ms from key to picture, 512 x 512, two outlines")
+    assert frame_ms < 1000  # a person would not wait longer; usually a tenth of it
+
+
+@pytest.mark.browser
+def test_nothing_went_wrong_and_nothing_left_the_machine(page, tmp_path):
+    page.get_by_label("Window", exact=True).select_option("lung")
+    page.get_by_label("Show", exact=True).select_option("both")
+    after(page, button(page, "Next lesion").click)
+    assert page.locator(".jp-Dialog").count() == 0
+    assert "Error displaying widget" not in page.content()
+    assert "Traceback" not in page.locator(".jp-OutputArea").first.inner_text()
+    assert page.outside == []
+    target = FIGURE if os.environ.get("SEG_LIB_UPDATE_FIGURES") else tmp_path / "viewer.png"
+    target.parent.mkdir(exist_ok=True)
+    page.locator(".jp-OutputArea").first.screenshot(path=target)
+    assert target.stat().st_size > 20_000
