@@ -51,6 +51,24 @@ def threshold_baseline(
     return ((components == best) & (best > 0)).astype(np.uint8)
 
 
+def central_component(bright: np.ndarray) -> np.ndarray:
+    """The connected component nearest to the middle of the image.
+
+    Args:
+        bright: any dimensions; everything but 0 is foreground.
+
+    Returns:
+        Same shape, uint8, 0 or 1; an empty image stays empty.
+    """
+    components, n_components = ndimage.label(bright)
+    if n_components == 0:
+        return np.zeros(bright.shape, np.uint8)
+    points = np.argwhere(components)
+    middle = (np.array(bright.shape) - 1) / 2
+    nearest = points[((points - middle) ** 2).sum(1).argmin()]
+    return (components == components[tuple(nearest)]).astype(np.uint8)
+
+
 def centre_ellipsoid(shape: Sequence[int], fraction: float | Sequence[float]) -> np.ndarray:
     """The same ellipse (2D) or ellipsoid (3D) in the middle of every image.
 

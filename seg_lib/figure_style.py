@@ -73,7 +73,7 @@ def figure_png(figure: Figure, limit_bytes: int = LIMIT_BYTES, dpi: int = DPI) -
         dpi: dots an inch to begin with.
     """
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=dpi)
+    figure.savefig(stream, format="png", dpi=dpi, pil_kwargs={"compress_level": 0})
     drawn = Image.open(stream).convert("RGB")
     for share, n_greys in SIZES:
         size = (round(drawn.width * share), round(drawn.height * share))

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import distance_transform_edt
 
 from seg_lib.charts import dice_by_size, dice_strip, hu_histogram, loss_curve, markdown_table
 from seg_lib.errors import InputError
@@ -63,7 +63,7 @@ def overlay_panel(
     """
     given = {"image": images, "truth": truths, "prediction": predictions}
     columns = {name: values for name, values in given.items() if values is not None}
-    _check_lengths({**columns, **({} if titles is None else {"titles": titles})})
+    _check_lengths({**given, "titles": titles})
     figure = new_figure(2.3 * len(columns) + 0.3, 2.3 * len(images) + 0.5)
     panels = figure.subplots(len(images), len(columns), squeeze=False)
     for row, image in enumerate(images):
@@ -71,14 +71,14 @@ def overlay_panel(
         scan = open_scan(_slice(image), *masks)
         limits = window_limits(window or scan.default_window)
         for axes, name in zip(panels[row], columns, strict=True):
-            show = {"truth": "truth", "prediction": "both"}.get(name, "both")
             overlay = "none" if name == "image" else "outline"
+            show = "truth" if name == "truth" else "both"
             _picture(axes, render(scan, View(window=limits, overlay=overlay, show=show)))
             if row == 0:
                 axes.set_title(name)
         if titles is not None:
             panels[row][0].set_ylabel(titles[row])
-    _legend(figure, scan, "both")
+    _legend(figure, scan)
     return figure
 
 
@@ -99,11 +99,11 @@ def contact_sheet(
         prediction: on the same grid, or None.
         spacing_mm: voxel size, one number an axis.
         window: HU window by name or limits; the lung window where none is named.
-        n_slices: how many axial slices, spread evenly over those that show a lesion (over the
-            whole volume where there is none).
+        n_slices: how many axial slices: those that show a lesion and their neighbours, spread
+            evenly where there are more. A 2D image stands alone.
 
     Returns:
-        The figure; for a 2D image, just that image.
+        The figure.
 
     Raises:
         InputError: as ``SliceViewer``.
@@ -113,10 +113,7 @@ def contact_sheet(
     scan = open_scan(volume, mask, prediction, spacing_mm)
     limits = window_limits(window or scan.default_window)
     if scan.is_slice:
-        figure = new_figure(4.6, 4.8)
-        _picture(figure.subplots(), render(scan, View(window=limits)))
-        _legend(figure, scan, "both")
-        return figure
+        return _single_picture(scan, limits)
     numbers, position = _slices_to_show(scan, n_slices)
     n_rows = -(-len(numbers) // COLUMNS)
     figure = new_figure(9.0, 3.4 + 1.6 * n_rows)
@@ -128,7 +125,7 @@ def contact_sheet(
         _slice_picture(axes, scan, View("axial", z, limits, size_px=256, letters=False))
     for axes in bottom.axes[len(numbers) :]:
         axes.set_axis_off()
-    _legend(figure, scan, "both")
+    _legend(figure, scan)
     return figure
 
 
@@ -157,13 +154,7 @@ def grid_of_images(
 
     Taught in notebook 04.
     """
-    _check_lengths(
-        {
-            name: values
-            for name, values in {"images": images, "masks": masks, "titles": titles}.items()
-            if values is not None
-        }
-    )
+    _check_lengths({"images": images, "masks": masks, "titles": titles})
     n_rows = -(-len(images) // n_columns)
     figure = new_figure(1.8 * n_columns, (1.8 if titles is None else 2.05) * n_rows)
     panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
@@ -178,14 +169,20 @@ def grid_of_images(
     return figure
 
 
+def _single_picture(scan: Scan, limits: tuple[float, float]) -> Figure:
+    figure = new_figure(4.6, 4.8)
+    _picture(figure.subplots(), render(scan, View(window=limits)))
+    _legend(figure, scan)
+    return figure
+
+
 def _slices_to_show(scan: Scan, n_slices: int) -> tuple[list[int], tuple[int, int, int]]:
     """Numbers of axial slices, those with lesion first, and the voxel for the three planes."""
     marked = scan.prediction if scan.truth is None else scan.truth
     lesions = [] if marked is None else find_lesions(marked)
     near = marked.any(axis=(0, 1)) if lesions else np.ones(scan.image.shape[2], bool)
-    while near.sum() < min(n_slices, len(near)):
-        near = binary_dilation(near)  # a slice more above and below each lesion
-    candidates = np.flatnonzero(near)
+    nearest_first = np.argsort(distance_transform_edt(~near), kind="stable")
+    candidates = np.sort(nearest_first[: max(n_slices, near.sum())])
     chosen = np.linspace(0, len(candidates) - 1, min(n_slices, len(candidates))).round().astype(int)
     return candidates[chosen].tolist(), lesions[0].peak if lesions else scan.centre
 
@@ -205,9 +202,9 @@ def _picture(axes: Axes, frame: np.ndarray) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _legend(figure: Figure, scan: Scan, show: str) -> None:
+def _legend(figure: Figure, scan: Scan) -> None:
     """Name the outlines that the figure holds, below it."""
-    drawn = [(words, colour) for words, _, colour in layers(scan.truth, scan.prediction, show)]
+    drawn = [(words, colour) for words, _, colour in layers(scan.truth, scan.prediction, "both")]
     if drawn:
         patches = [Patch(color=hex_of(colour), label=words) for words, colour in drawn]
         figure.legend(handles=patches, loc="outside lower center", ncols=len(drawn))
@@ -218,7 +215,7 @@ def _slice(values: Any) -> np.ndarray:
     return array[0] if array.ndim == 3 and array.shape[0] == 1 else array
 
 
-def _check_lengths(lists: dict[str, Sequence[Any]]) -> None:
-    lengths = {name: len(values) for name, values in lists.items()}
+def _check_lengths(lists: dict[str, Sequence[Any] | None]) -> None:
+    lengths = {name: len(values) for name, values in lists.items() if values is not None}
     if len(set(lengths.values())) > 1 or 0 in lengths.values():
         raise InputError(f"{lengths}: give lists of one length, at least one image.")

@@ -2,8 +2,8 @@
 
 Of a volume (X, Y, Z) in HU, RAS:
 
-1. window to [0, 1], cut into axial slices (N, 1, H, W)
-2. resize to the size of the training slices, pad to a multiple of 32
+1. axial slices through the window to grey, resized if the training slices were (N, 1, H, W)
+2. pad to a multiple of 32
 3. network, then sigmoid or softmax, optionally averaged over four mirror images
 4. crop, resize back, threshold, optionally keep the largest component: mask (X, Y, Z)
 """
@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor, nn
 
-from seg_lib.data.hu import apply_window
 from seg_lib.data.nifti import Volume, axial_view, from_axial_view
+from seg_lib.data.slices import resize_image, to_grey
 from seg_lib.errors import InputError
 
 MULTIPLE = 32  # five halvings in the encoder, so height and width must divide by 2^5
@@ -29,7 +29,6 @@ FLIPS = (
     (3,),
     (2, 3),
 )  # none, upside down, left to right, both; dimensions of (B, C, H, W)
-SLICES_AT_ONCE = 64  # of a volume in memory as float32
 
 
 @contextlib.contextmanager
@@ -152,7 +151,8 @@ def predict_volume(
         model: see ``predict_slices``.
         volume: HU in RAS, as `read_image` gives it.
         window: (low, high) in HU, the one the network was trained with.
-        size: height and width of the training slices in pixels; None leaves slices as they are.
+        size: height and width the training slices were resized to; None for slices in their own
+            pixels, as `slices_of_volumes` gives them.
         batch_size: slices at once.
         flips: see ``predict_slices``.
         threshold: a voxel is foreground if its probability is at least this.
@@ -163,24 +163,16 @@ def predict_volume(
 
     Taught in notebook 11.
     """
-    depth = volume.array.shape[2]
-    slices = []
-    for start in range(0, depth, SLICES_AT_ONCE):
-        planes = range(start, min(start + SLICES_AT_ONCE, depth))
-        views = np.stack([axial_view(volume.array, z) for z in planes])[:, None]
-        images = torch.from_numpy(apply_window(views, window))
-        probability = predict_slices(model, _resized(images, size), batch_size, flips)
-        probability = _resized(torch.from_numpy(probability), views.shape[2:])
-        slices.append((probability >= threshold).numpy()[:, 0])
-    mask = from_axial_view(np.concatenate(slices).transpose(1, 2, 0)).astype(np.uint8)
+    height, width = axial_view(volume.array, 0).shape
+    grey = [to_grey(axial_view(volume.array, z), window) for z in range(volume.array.shape[2])]
+    if size is not None:
+        grey = [resize_image(image, size) for image in grey]  # as the training slices were
+    probability = predict_slices(model, np.stack(grey)[:, None], batch_size, flips)
+    if size is not None:
+        there = torch.from_numpy(probability)
+        probability = F.interpolate(there, (height, width), mode="bilinear", antialias=True).numpy()
+    mask = from_axial_view((probability[:, 0] >= threshold).transpose(1, 2, 0)).astype(np.uint8)
     return largest_component(mask) if largest else mask
-
-
-def _resized(images: Tensor, size: int | tuple[int, int] | None) -> Tensor:
-    height_width = (size, size) if isinstance(size, int) else size
-    if height_width is None or tuple(height_width) == tuple(images.shape[2:]):
-        return images
-    return F.interpolate(images, tuple(height_width), mode="bilinear", antialias=True)
 
 
 def largest_component(mask: np.ndarray, connectivity: int | None = None) -> np.ndarray:

@@ -26,7 +26,7 @@ TRUTH: RGB = (20, 200, 150)
 PREDICTION: RGB = (255, 165, 30)
 FOUND: RGB = TRUTH
 MISSED: RGB = (230, 85, 0)
-FALSE_ALARM: RGB = (86, 180, 255)
+FALSE_ALARM: RGB = (100, 120, 255)
 
 WHITE = 250  # not 255: leaves palette entries for the overlay colours, see png.py
 
@@ -198,7 +198,8 @@ def _overlay(frame: np.ndarray, painted: list[tuple[str, np.ndarray, RGB]], view
         if view.overlay == "filled":
             paint(frame[box], mask, colour, view.opacity)
         else:  # the truth's line is wider, so that it shows under a prediction that equals it
-            paint(frame[box], outline(mask, width_px=3 if name == "truth" else 2), colour)
+            width_px = (2 if view.size_px >= 400 else 1) + (name == "truth")
+            paint(frame[box], outline(mask, width_px), colour)
 
 
 def _span(mask: np.ndarray, axis: int) -> slice:

@@ -1,4 +1,4 @@
-"""A run folder and what lives in it: how a run is opened, saved, resumed and stopped.
+"""A run folder and what lives in it: how a run is opened, saved and resumed.
 
     best.safetensors           the weights of the best epoch, and what the network is built from
     last.safetensors           weights, optimizer, history: enough to go on from the last step
@@ -10,10 +10,7 @@
 
 import contextlib
 import copy
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,23 +47,22 @@ class Run:
 
     @property
     def epoch(self) -> int:
-        """The epoch in progress, counted from 1."""
+        """The epoch in progress, from 1."""
         return len(self.history) + 1
 
     @property
     def judged(self) -> nn.Module:
         """The network to validate and to keep: the moving average, where there is one."""
-        if self.average is not None:
-            return self.average
-        return self.accelerator.unwrap_model(self.model)
+        plain = self.accelerator.unwrap_model(self.model)
+        return plain if self.average is None else self.average
 
 
 @contextlib.contextmanager
 def accelerated(model: nn.Module, precision: str) -> Iterator[Any]:
     """Yield an Accelerator; afterwards ``model`` and accelerate are as they were before.
 
-    accelerate keeps the precision for the whole process and wraps the model's forward in autocast.
-    Left so, the next run could not choose another precision.
+    It keeps the precision for the whole process and wraps the model's forward in autocast; left so,
+    the next run could not choose another precision.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, PartialState
@@ -87,7 +83,6 @@ def accelerated(model: nn.Module, precision: str) -> Iterator[Any]:
     finally:
         accelerator.unwrap_model(model, keep_fp32_wrapper=False)
         vars(model).pop("_is_accelerate_prepared", None)  # else the next run gets no autocast
-        accelerator.free_memory()
         AcceleratorState._reset_state(reset_partial_state=accelerator.num_processes == 1)
 
 
@@ -137,33 +132,6 @@ def opened_run(
         yield run
 
 
-@contextlib.contextmanager
-def stop_requests(minutes: float | None) -> Iterator[Callable[[], str | None]]:
-    """Yield a function that says why to stop now: "signal", "minutes", or None.
-
-    A cluster sends SIGTERM or SIGUSR1 before it takes the machine back. The handler only takes a
-    note and the loop saves between two steps: saving inside a handler leaves broken files.
-    """
-    received: list[int] = []
-    deadline = float("inf") if minutes is None else time.monotonic() + 60 * minutes
-    before = {}
-    if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
-        for name in ("SIGTERM", "SIGUSR1"):
-            if number := getattr(signal, name, None):
-                before[number] = signal.signal(number, lambda number, _: received.append(number))
-
-    def reason() -> str | None:
-        if received:
-            return "signal"
-        return "minutes" if time.monotonic() >= deadline else None
-
-    try:
-        yield reason
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
-
-
 SAVED = ("steps", "history", "losses", "seconds", "started")  # fields of Run that are plain types
 
 
@@ -182,6 +150,13 @@ def save_last(run: Run) -> None:
     path = run.out_dir / "last.safetensors"
     checkpoints.save_checkpoint(path, tensors, about, keep_previous=True)
     run.saved = now
+
+
+def save_best(run: Run, result: Row) -> None:
+    """Write best.safetensors: weights, what was said about the network, and its result."""
+    about = {**run.about, "result": result}
+    path = run.out_dir / "best.safetensors"
+    checkpoints.save_checkpoint(path, run.judged.state_dict(), about)
 
 
 def restore(run: Run) -> None:
@@ -234,9 +209,7 @@ def keep(run: Run) -> None:
     run.writer = run.writer or run_log.event_writer(run.out_dir, row["epoch"])
     run_log.write_events(run.writer, row)
     if best_epoch(run.history) == row["epoch"]:
-        about = {**run.about, "result": row}
-        best = run.out_dir / "best.safetensors"
-        checkpoints.save_checkpoint(best, run.judged.state_dict(), about)
+        save_best(run, row)
     if row["epoch"] % run.config.checkpoint_every == 0:
         save_last(run)
     run_log.write_logs(run.out_dir, run.history, asdict(run.config), run.started)
@@ -246,6 +219,10 @@ def close(run: Run, reason: str) -> None:
     """At the end: write what is not yet written, and say it if the run is not complete."""
     save_last(run)
     if run.accelerator.is_main_process:
+        if (
+            not run.history
+        ):  # stopped in the first epoch: better little than nothing to predict with
+            save_best(run, {})
         run_log.write_logs(run.out_dir, run.history, asdict(run.config), run.started, reason)
         if reason in ("minutes", "signal"):
             print(f"stopped in epoch {run.epoch}: {reason}; resume=True goes on from here.")

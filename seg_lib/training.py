@@ -13,9 +13,12 @@ weights, the optimizer's memory and the history are saved. Device, precision (au
 processes are left to Hugging Face accelerate. Taught in notebooks 06 and 08.
 """
 
+import contextlib
 import itertools
 import math
 import random
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -28,7 +31,7 @@ from torch import Tensor, nn
 from seg_lib import run_log
 from seg_lib.checkpoints import load_checkpoint, load_weights, save_checkpoint
 from seg_lib.errors import InputError, TrainingError
-from seg_lib.runs import Run, close, keep, opened_run, stop_requests
+from seg_lib.runs import Run, close, keep, opened_run
 from seg_lib.schedules import TrainConfig, ended, learning_rate
 
 __all__ = ["TrainConfig", "fit", "load_checkpoint", "load_weights", "save_checkpoint"]
@@ -44,7 +47,10 @@ def seed_everything(seed: int, *more: int) -> None:
     mixed = int(np.random.SeedSequence((seed, *more)).generate_state(1)[0])
     random.seed(mixed)
     np.random.seed(mixed)
-    torch.manual_seed(mixed)
+    if torch.accelerator.is_available():
+        torch.manual_seed(mixed)
+    else:  # the same for the CPU, without taking notes for a GPU that never comes (1 ms each)
+        torch.default_generator.manual_seed(mixed)
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -96,6 +102,33 @@ def finite(loss: Tensor, norm: Tensor, run: Run, batch: Batch) -> float:
         "look at them or lower learning_rate. "
         f"The checkpoints in {run.out_dir} are from before."
     )
+
+
+@contextlib.contextmanager
+def stop_requests(minutes: float | None) -> Iterator[Stop]:
+    """Yield a function that says why to stop now: "signal", "minutes", or None.
+
+    A cluster sends SIGTERM or SIGUSR1 before it takes the machine back. The handler only takes a
+    note and the loop saves between two steps: saving inside a handler leaves broken files.
+    """
+    received: list[int] = []
+    deadline = float("inf") if minutes is None else time.monotonic() + 60 * minutes
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
+        for name in ("SIGTERM", "SIGUSR1"):
+            if number := getattr(signal, name, None):
+                before[number] = signal.signal(number, lambda number, _: received.append(number))
+
+    def reason() -> str | None:
+        if received:
+            return "signal"
+        return "minutes" if time.monotonic() >= deadline else None
+
+    try:
+        yield reason
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def same_everywhere(value: Any) -> Any:

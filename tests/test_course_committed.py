@@ -18,6 +18,7 @@ from seg_lib.errors import InputError
 REPOSITORY = Path(__file__).parents[1]
 ABOUT = about_this_run("laptop", seed=0)
 NAME = "00_start.ipynb"
+ROOT, WORK, TMP = (f"/{folder}" for folder in ("root", "work", "tmp"))
 
 
 def good() -> dict:
@@ -142,11 +143,11 @@ FAULTS = {
     "solution": (with_cell(text("## Solution\n\n42")), "shows a solution"),
     "solution tag": (with_cell(code("answer = 42", ("solution",))), "shows a solution"),
     "no alt text": (with_cell(text("![](../figures/00_line.png)")), "picture without a text"),
-    "home folder": (with_stream("stdout", "saved /home/jane/x.png"), "cell 6, names a folder"),
-    "root folder": (with_stream("stdout", "in '/root/x'"), "of one machine: /root/x"),
+    "home folder": (with_stream("stdout", "saved /home/jane/x.png"), "cell 6, output names"),
+    "root folder": (with_stream("stdout", f"in '{ROOT}/x'"), f"of one machine: {ROOT}/x"),
     "windows": (with_stream("stdout", "C:\\Users\\jane\\x"), "of one machine: C:\\\\Users"),
-    "path in source": (with_source(FIRST_CODE, "record('/work/x')"), "cell 4 names a folder"),
-    "file address": (with_stream("stdout", "file:///tmp/x/y"), "of one machine: /tmp/x"),
+    "path in source": (with_source(FIRST_CODE, f"record('{WORK}/x')"), "cell 4 names a folder"),
+    "file address": (with_stream("stdout", f"file://{TMP}/x/y"), f"of one machine: {TMP}/x"),
     "record number": (with_stream("stdout", HTML), "output holds a record number: MRN: 0012345"),
     "record column": (with_source(0, SECTIONS + "HupMfn"), "cell 1 holds the name of a hospital"),
     "address in html": (
@@ -209,10 +210,10 @@ def test_a_missing_figure_is_found(tmp_path):
 
 
 def test_what_only_looks_like_a_fault_is_none(tmp_path):
-    picture = base64.b64encode(b"/home/jane /root/x MRN 123456" * 50).decode()
-    innocent = "runs/tmp/x ../work/y https://docs.example.org/home/z a@example.org 12:30 n/a x@y"
+    picture = base64.b64encode(f"/home/jane {ROOT}/x MRN 123456".encode() * 50).decode()
+    innocent = f"runs{TMP}/x ..{WORK}/y https://docs.example.org/home/z a@example.org 12:30 n/a x@y"
     content = good()
-    with_output(output_type="display_data", data={"image/png": picture + "/tmp/x"})(content)
+    with_output(output_type="display_data", data={"image/png": f"{picture}{TMP}/x"})(content)
     content["cells"][FIRST_CODE]["outputs"] = [
         {"output_type": "stream", "name": "stdout", "text": [innocent, "\n"]}
     ]
@@ -279,9 +280,13 @@ def finished_run(tmp_path):
     return root
 
 
+def update(root: Path) -> list[Path]:
+    return update_committed(root / "runs" / "laptop", root / "notebooks")
+
+
 def test_outputs_come_back_clean(finished_run):
     path = finished_run / "notebooks" / NAME
-    assert update_committed("laptop", finished_run) == [path]
+    assert update(finished_run) == [path]
     published = json.loads(path.read_text())
     assert check_committed(path.parent) == []
     last = published["cells"][-1]
@@ -300,9 +305,9 @@ def test_outputs_come_back_clean(finished_run):
 
 def test_updating_twice_changes_nothing(finished_run):
     path = finished_run / "notebooks" / NAME
-    update_committed("laptop", finished_run)
+    update(finished_run)
     once = path.read_bytes()
-    update_committed("laptop", finished_run)
+    update(finished_run)
     assert path.read_bytes() == once
 
 
@@ -310,7 +315,7 @@ def test_a_failed_notebook_is_not_published(finished_run):
     summary = finished_run / "runs" / "laptop" / "summary.json"
     before = (finished_run / "notebooks" / NAME).read_bytes()
     summary.write_text(summary.read_text().replace("passed", "failed"))
-    assert update_committed("laptop", finished_run) == []
+    assert update(finished_run) == []
     assert (finished_run / "notebooks" / NAME).read_bytes() == before
 
 
@@ -319,13 +324,13 @@ def test_outputs_of_an_older_source_are_refused(finished_run):
     content["cells"][0]["source"] += "!"
     write(finished_run / "notebooks" / NAME, content)
     with pytest.raises(InputError, match=f"{NAME}: edited since the run"):
-        update_committed("laptop", finished_run)
+        update(finished_run)
 
 
 def test_without_a_run_there_is_nothing_to_copy(tmp_path):
     (tmp_path / "notebooks").mkdir()
     with pytest.raises(InputError, match="no such run"):
-        update_committed("laptop", tmp_path)
+        update(tmp_path)
 
 
 def test_the_notebooks_of_this_repository_may_be_published():

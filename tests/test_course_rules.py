@@ -225,9 +225,8 @@ REAL_SETS = [(profile, number) for profile, sets in REAL.items() for number in s
 @pytest.fixture(scope="module")
 def phantom_values(tmp_path_factory):
     """What degenerate predictions obtain on the slices that the 2D lessons use."""
-    from seg_lib.data.pickles import read_lungrads_pickle
-
     from seg_lib.data.phantom import make_phantom
+    from seg_lib.data.pickles import read_lungrads_pickle
 
     folder = tmp_path_factory.mktemp("phantom")
     make_phantom("lung2d", n_cases=12, size=96, seed=0, out_dir=folder)

@@ -1,6 +1,7 @@
 """SliceViewer as a person meets it: JupyterLab in a headless browser, mouse and keyboard."""
 
 import contextlib
+import io
 import os
 import shutil
 import socket
@@ -12,7 +13,11 @@ import urllib.request
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
+
+from seg_lib.png import fewer_colours, png_bytes
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -51,19 +56,32 @@ viewer = SliceViewer(hu, truth, prediction, spacing=(0.7, 0.7, 5.0))
 viewer
 """
 
+# For the README: a phantom, and a prediction that is its label, moved by 4 mm.
+PHANTOM_CELL = """
+import numpy as np
+from seg_lib.data.nifti import read_mask
+from seg_lib.data.phantom import make_phantom
+from seg_lib.viewer import SliceViewer
+
+case = make_phantom("lung3d", 1, size=(256, 256, 96), seed=3, out_dir="phantom")[0]
+prediction = np.roll(read_mask(case.label).array, (3, 2), axis=(0, 1))
+SliceViewer(case, prediction=prediction)
+"""
+
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """Address of a JupyterLab of our own, with a notebook in it; nothing of the user's is read."""
+    """Address of a JupyterLab of our own with two notebooks; nothing of the user's is read."""
     if BROWSER is None:
         pytest.skip(f"none of {', '.join(BROWSERS)} is installed")
     home = tmp_path_factory.mktemp("lab")
     work = home / "work"
     work.mkdir()
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL.strip())])
-    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
-    notebook.metadata.kernelspec["language"] = "python"
-    nbformat.write(notebook, work / "viewer.ipynb")
+    for name, source in (("viewer", CELL), ("readme", PHANTOM_CELL)):
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source.strip())])
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook.metadata.kernelspec = kernel
+        nbformat.write(notebook, work / f"{name}.ipynb")
     settings = home / "settings" / "@jupyterlab" / "apputils-extension"
     settings.mkdir(parents=True)
     news = '{"fetchNews": "false", "checkForUpdates": false}'
@@ -74,7 +92,7 @@ def lab(tmp_path_factory):
     address = f"http://127.0.0.1:{port}/"
     with open(home / "lab.log", "w") as log, _lab_server(home, port, log) as server:
         _wait_for(address + "api", server, home / "lab.log")
-        yield address + "lab/tree/viewer.ipynb?reset"
+        yield address
 
 
 @contextlib.contextmanager
@@ -125,21 +143,26 @@ def _wait_for(url: str, server: subprocess.Popen, log: Path) -> None:
 
 @pytest.fixture(scope="module")
 def page(lab):
-    """The notebook, run once; ``page.outside`` lists every request that left the machine."""
+    """viewer.ipynb, run once; ``page.outside`` lists every request that left the machine."""
     with playwright_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(ANSWERED_MS)
         page.outside = []
         page.on("request", lambda request: _note_outside(page.outside, request.url))
-        page.goto(lab, timeout=LOADED_MS)
-        page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=LOADED_MS)
-        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=LOADED_MS)
-        page.get_by_role("menuitem", name="Run", exact=True).click()
-        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        page.wait_for_selector(PICTURE, timeout=LOADED_MS)
+        run_all(page, lab, "viewer.ipynb")
         yield page
         browser.close()
+
+
+def run_all(page, lab: str, notebook: str) -> None:
+    """Open a notebook, choose Run All Cells in the menu, wait for the picture."""
+    page.goto(f"{lab}lab/tree/{notebook}?reset", timeout=LOADED_MS)
+    page.wait_for_selector(".jp-NotebookPanel .jp-Cell", timeout=LOADED_MS)
+    page.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=LOADED_MS)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    page.wait_for_selector(PICTURE, timeout=LOADED_MS)
 
 
 def _note_outside(outside: list[str], url: str) -> None:
@@ -270,7 +293,18 @@ def test_nothing_went_wrong_and_nothing_left_the_machine(page, tmp_path):
     assert "Error displaying widget" not in page.content()
     assert "Traceback" not in page.locator(".jp-OutputArea").first.inner_text()
     assert page.outside == []
-    target = FIGURE if os.environ.get("SEG_LIB_UPDATE_FIGURES") else tmp_path / "viewer.png"
-    target.parent.mkdir(exist_ok=True)
-    page.locator(".jp-OutputArea").first.screenshot(path=target)
-    assert target.stat().st_size > 20_000
+    page.locator(".jp-OutputArea").first.screenshot(path=tmp_path / "viewer.png")
+    assert (tmp_path / "viewer.png").stat().st_size > 20_000
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(
+    not os.environ.get("SEG_LIB_UPDATE_FIGURES"), reason="SEG_LIB_UPDATE_FIGURES is not set"
+)
+def test_picture_for_the_readme(page, lab):
+    run_all(page, lab, "readme.ipynb")
+    shot = page.locator(".jp-OutputArea-output").first.screenshot()
+    pixels = np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"))
+    FIGURE.parent.mkdir(exist_ok=True)
+    FIGURE.write_bytes(png_bytes(fewer_colours(pixels, n_greys=160), compress_level=9))
+    assert 20_000 < FIGURE.stat().st_size < 200_000

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from seg_lib.course.findings import file_findings, stamp_findings, text_findings
 from seg_lib.course.notebooks import (
-    course_root,
     find_notebooks,
     read_notebook,
+    source_of,
     source_sha256,
     tags_of,
     written_cells,
@@ -51,12 +51,12 @@ def stamp(notebook: dict, about: dict, seconds: float, peak_mb: float) -> dict:
     }
 
 
-def update_committed(profile: str = "laptop", root: str | Path | None = None) -> list[Path]:
-    """Copy outputs and figures of the last run's passed notebooks to where they are published.
+def update_committed(run_dir: str | Path, folder: str | Path) -> list[Path]:
+    """Copy outputs and figures of a run's passed notebooks to where they are published.
 
     Args:
-        profile: whose run, ``runs/<profile>``.
-        root: the folder of the course; found from the current folder if not given.
+        run_dir: ``runs/<profile>``, as the runner has left it.
+        folder: ``notebooks/``; the figures go to ``figures/`` beside it.
 
     Returns:
         The notebooks that were written.
@@ -64,41 +64,41 @@ def update_committed(profile: str = "laptop", root: str | Path | None = None) ->
     Raises:
         InputError: there was no run, or a notebook has been edited since.
     """
-    root = course_root(root)
-    folder = root / "runs" / profile
-    if not (folder / SUMMARY).is_file():
-        raise InputError(f"{folder / SUMMARY}: no such run; run the course in this profile first.")
-    summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+    run_dir, folder = Path(run_dir), Path(folder).resolve()
+    if not (run_dir / SUMMARY).is_file():
+        raise InputError(f"{run_dir / SUMMARY}: no such run; run the course in this profile first.")
+    summary = json.loads((run_dir / SUMMARY).read_text(encoding="utf-8"))
     passed = {row["notebook"]: row for row in summary["results"] if row["status"] == PASSED}
     written = []
-    for notebook in find_notebooks(root / "notebooks", list(passed) or None):
+    for notebook in find_notebooks(folder):
         if notebook.number not in passed:
             continue
         row = passed[notebook.number]
         source = read_notebook(notebook.path)
         if source_sha256(source) != row["source_sha256"]:
             raise InputError(f"{notebook.path}: edited since the run; run it again first.")
-        executed = read_notebook(folder / notebook.path.name)
-        published = _publish(source, executed, notebook.number, root)
+        executed = read_notebook(run_dir / notebook.path.name)
+        published = _publish(source, executed, notebook.number, root=folder.parent)
         published["metadata"][STAMP] = stamp(
             published, summary["about"], row["seconds"], row["peak_mb"]
         )
         _write_notebook(notebook.path, published)
-        _copy_figures(folder / "out" / notebook.number / "figures", root / "figures")
+        figures = run_dir / "out" / notebook.number / "figures"
+        _copy_figures(figures, folder.parent / "figures")
         written.append(notebook.path)
     return written
 
 
 def _publish(source: dict, executed: dict, number: str, root: Path) -> dict:
     """The source's cells with the outputs of the run, and nothing else of it."""
-    cells = []
+    cells: list[dict] = []
     count = 0
-    for index, (cell, run) in enumerate(zip(source["cells"], written_cells(executed), strict=True)):
+    for cell, run in zip(written_cells(source), written_cells(executed), strict=True):
         kept = {
             "cell_type": cell["cell_type"],
-            "id": f"{number}-{index:02d}",
+            "id": f"{number}-{len(cells):02d}",
             "metadata": {"tags": tags_of(cell)} if tags_of(cell) else {},
-            "source": cell["source"],
+            "source": source_of(cell),
         }
         if "attachments" in cell:
             kept["attachments"] = cell["attachments"]

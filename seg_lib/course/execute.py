@@ -146,14 +146,14 @@ def _papermill(notebook: Path, output: Path, parameters: Mapping[str, object]) -
         iopub_timeout=60,  # the default of 4 s fails on a busy machine
         store_widget_state=False,
         record_timing=False,
-        extra_arguments=["--log-level=ERROR"],  # of the kernel's own messages to the terminal
+        extra_arguments=["--log-level=CRITICAL"],  # of the kernel's own messages to the terminal
     )
 
 
 @contextlib.contextmanager
 def _surroundings(environment: Mapping[str, str]) -> Iterator[None]:
     """The kernel's environment variables; and Jupyter's own warnings and logs kept quiet."""
-    before = dict(os.environ)
+    before = {name: os.environ.get(name) for name in environment}
     log = logging.getLogger("papermill")
     level = log.level
     os.environ.update(environment)
@@ -164,8 +164,10 @@ def _surroundings(environment: Mapping[str, str]) -> Iterator[None]:
             yield
     finally:
         log.setLevel(level)
-        os.environ.clear()
-        os.environ.update(before)
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def kernel_fault(notebook: dict) -> str:

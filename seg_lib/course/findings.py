@@ -70,6 +70,7 @@ def file_findings(notebook: dict, n_bytes: int, has_figures: bool) -> Iterator[s
         yield "holds the cell that papermill put in; remove it."
     yield from _parameter_findings(notebook)
     yield from _cell_findings(notebook)
+    yield from _output_findings(notebook)
     yield from _section_findings(notebook)
     if not has_figures:
         yield "no figure figures/NN_*.png of it; save one with lesson.figure(fig, name)."
@@ -106,17 +107,23 @@ def _cell_findings(notebook: dict) -> Iterator[str]:
         n_lines = len(source_of(cell).strip().splitlines())
         if n_lines > MOST_LINES:
             yield f"code cell {n} has {n_lines} lines, and at most {MOST_LINES} are allowed."
+    source = "\n".join(source_of(cell) for cell in cells)
+    if not re.search(r"\brecord\(", source):
+        yield "records no metric; nothing in it can be checked."
+    if not re.search(r"\bcheck\(\"\d\d[a-z]\"", source):
+        yield 'has no exercise that is checked with check("NNa", answer).'
+
+
+def _output_findings(notebook: dict) -> Iterator[str]:
+    stderr = ""
+    for n, cell in enumerate(code_cells(notebook), 1):
         for output in cell.get("outputs", []):
             if output["output_type"] == "error":
                 yield f"code cell {n} shows an error: {output['ename']}."
-    outputs = [output for cell in cells for output in cell.get("outputs", [])]
-    stderr = "".join("".join(out["text"]) for out in outputs if out.get("name") == "stderr")
+            if output.get("name") == "stderr":
+                stderr += "".join(output["text"])
     if len(stderr) > MOST_STDERR:
         yield f"{len(stderr)} characters of warnings and logs; mend their cause."
-    if not any(re.search(r"\brecord\(", source_of(cell)) for cell in cells):
-        yield "records no metric; nothing in it can be checked."
-    if not any(re.search(r"\bcheck\(\"\d\d[a-z]\"", source_of(cell)) for cell in cells):
-        yield 'has no exercise that is checked with check("NNa", answer).'
 
 
 def _section_findings(notebook: dict) -> Iterator[str]:

@@ -74,16 +74,13 @@ class Lesson:
         text = f"{name} = {shown} {unit}".rstrip()
         _show({METRIC_MIME: self.metrics[name], "text/plain": text}, text)
 
-    def figure(self, fig, name: str, alt: str = "") -> Path:
+    def figure(self, fig, name: str, alt: str = "") -> None:
         """Save a matplotlib figure, show it, and close it.
 
         Args:
             fig: the matplotlib figure.
             name: of the file ``OUT_DIR/figures/NN_name.png``.
             alt: what the picture shows, in words, for those who cannot see it.
-
-        Returns:
-            The file's path.
 
         Raises:
             InputError: the name is not a file name in small letters, or nothing is drawn.
@@ -101,7 +98,6 @@ class Lesson:
         alt = alt or f"Figure: {name.replace('_', ' ')}"
         shown = base64.b64encode(picture.getvalue()).decode()
         _show({"image/png": shown, "text/plain": alt}, alt, {"image/png": {"alt": alt}})
-        return path
 
     def phantom(self, kind: str, n_cases: int | None = None, size=None, seed=None) -> Path:
         """A folder with phantom cases, made at the first call and kept for the next.

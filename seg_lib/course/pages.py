@@ -24,15 +24,17 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto
   color: #1c1c1c; background: #fff; }
 pre { font: 13px/1.45 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere;
   margin: 0; padding: .6rem .8rem; }
+code { font-family: ui-monospace, monospace; background: #f5f6f8; }
 .input pre { background: #f5f6f8; border-left: 3px solid #3f6ea8; }
 .output_stderr pre { background: #fdf3f2; }
 .output_error pre { background: #fdeaea; }
-.prompt { display: none; } .code_cell { margin: .8rem 0; } .formula { vertical-align: middle; }
-img { max-width: 100%; } table { border-collapse: collapse; }
+.prompt, .anchor-link { display: none; } .code_cell { margin: .8rem 0; }
+.formula { vertical-align: middle; } img { max-width: 100%; } table { border-collapse: collapse; }
 th, td { padding: .25rem .7rem; text-align: left; vertical-align: top;
   border-bottom: 1px solid #d9dce1; } td.number { text-align: right; white-space: nowrap; }
-.passed { color: #1a6b34; } .failed { color: #a51d1d; font-weight: 600; } .not-checked
-{ color: #6a5700; } .thumbnails img { width: 15rem; margin: .4rem; vertical-align: top; }
+.passed { color: #1a6b34; } .failed { color: #a51d1d; font-weight: 600; }
+.not-checked { color: #6a5700; }
+.thumbnails img { width: 15rem; margin: .4rem; vertical-align: top; }
 """
 
 
@@ -89,19 +91,21 @@ def draw_formulas(markdown: str) -> str:
         if match["code"]:
             return match["code"]
         latex = " ".join((match["block"] or match["inline"]).split())
-        picture = _picture(latex)
-        return f"\n\n{picture}\n\n" if match["block"] else picture
+        if match["inline"]:
+            return _picture(latex, size=12)
+        return f"\n\n{_picture(latex, size=15)}\n\n"
 
     return FORMULA.sub(draw, markdown)
 
 
-def _picture(latex: str) -> str:
-    """One formula as an inline SVG picture, or its LaTeX as code."""
+def _picture(latex: str, size: int) -> str:
+    """One formula as an inline SVG picture (size in points), or its LaTeX as code."""
+    from matplotlib.font_manager import FontProperties
     from matplotlib.mathtext import math_to_image
 
     stream = io.BytesIO()
     try:
-        math_to_image(f"${latex}$", stream, format="svg")
+        math_to_image(f"${latex}$", stream, FontProperties(size=size), format="svg")
     except (ValueError, RuntimeError):  # matplotlib draws a part of LaTeX only
         return f"<code>{html.escape(latex)}</code>"
     svg = base64.b64encode(stream.getvalue()).decode()

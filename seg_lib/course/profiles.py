@@ -2,7 +2,8 @@
 
 ``budget_s`` and ``budget_mb`` are what the lesson may take, in seconds and in 10^6 bytes, on two
 CPU cores (``smoke``, ``laptop``) or one GPU (``gpu``, ``paper``). The runner fails a lesson that
-takes more than 1.5 times its budget.
+takes more than 1.5 times its budget. ``size`` is in pixels per side (slices) or in voxels along
+x, y and z (volumes).
 """
 
 from dataclasses import dataclass, field
@@ -20,18 +21,19 @@ WHERE = {
     "paper": "one GPU",
 }
 
+# fmt: off
 TABLE = {
     "00": {
-        "smoke": {"n_cases": 2, "size": 64, "budget_s": 20, "budget_mb": 900},
-        "laptop": {"n_cases": 3, "size": 96, "budget_s": 30, "budget_mb": 1000},
-        "gpu": {"n_cases": 6, "size": 128, "budget_s": 60, "budget_mb": 2000},
-        "paper": {"n_cases": 6, "size": 128, "budget_s": 60, "budget_mb": 2000},
+        "smoke": {"n_cases": 2, "size": (64, 64, 24), "budget_s": 20, "budget_mb": 900},
+        "laptop": {"n_cases": 3, "size": (96, 96, 48), "budget_s": 30, "budget_mb": 1000},
+        "gpu": {"n_cases": 6, "size": (128, 128, 48), "budget_s": 60, "budget_mb": 2000},
+        "paper": {"n_cases": 6, "size": (128, 128, 48), "budget_s": 60, "budget_mb": 2000},
     },
     "03": {
-        "smoke": {"n_cases": 4, "size": 64, "budget_s": 30, "budget_mb": 1000},
-        "laptop": {"n_cases": 8, "size": 96, "budget_s": 60, "budget_mb": 1200},
-        "gpu": {"n_cases": 16, "size": 128, "budget_s": 120, "budget_mb": 2500},
-        "paper": {"n_cases": 16, "size": 128, "budget_s": 120, "budget_mb": 2500},
+        "smoke": {"n_cases": 4, "size": (64, 64, 24), "budget_s": 30, "budget_mb": 1000},
+        "laptop": {"n_cases": 8, "size": (96, 96, 48), "budget_s": 60, "budget_mb": 1200},
+        "gpu": {"n_cases": 16, "size": (128, 128, 48), "budget_s": 120, "budget_mb": 2500},
+        "paper": {"n_cases": 16, "size": (128, 128, 48), "budget_s": 120, "budget_mb": 2500},
     },
     "04": {
         "smoke": {"n_cases": 6, "size": 96, "copies": 2, "budget_s": 30, "budget_mb": 1000},
@@ -41,68 +43,37 @@ TABLE = {
     },
     "06": {
         "smoke": {
-            "n_cases": 48,
-            "size": 64,
-            "copies": 0,
-            "network": "resnet18_unet",
-            "epochs": 8,
-            "batch_size": 8,
-            "learning_rate": 1e-3,
-            "minutes": 0.6,
-            "encoder_weights": None,
-            "budget_s": 60,
-            "budget_mb": 1800,
+            "n_cases": 48, "size": 64, "copies": 0, "network": "resnet18_unet",
+            "encoder_weights": None, "epochs": 8, "batch_size": 8, "learning_rate": 1e-3,
+            "minutes": 0.6, "budget_s": 60, "budget_mb": 1800,
         },
         "laptop": {
-            "n_cases": 120,
-            "size": 96,
-            "copies": 0,
-            "network": "resnet18_unet",
-            "epochs": 20,
-            "batch_size": 8,
-            "learning_rate": 1e-3,
-            "minutes": 4,
-            "encoder_weights": None,
-            "budget_s": 240,
-            "budget_mb": 2200,
+            "n_cases": 120, "size": 96, "copies": 0, "network": "resnet18_unet",
+            "encoder_weights": None, "epochs": 20, "batch_size": 8, "learning_rate": 1e-3,
+            "minutes": 4, "budget_s": 240, "budget_mb": 2200,
         },
         "gpu": {
-            "n_cases": 806,
-            "size": 256,
-            "copies": 4,
-            "network": "resnet50_unet",
-            "epochs": 20,
-            "batch_size": 16,
-            "learning_rate": 1e-4,
-            "minutes": 15,
-            "encoder_weights": None,
-            "budget_s": 1200,
-            "budget_mb": 12000,
+            "n_cases": 806, "size": 256, "copies": 4, "network": "resnet50_unet",
+            "encoder_weights": None, "epochs": 20, "batch_size": 16, "learning_rate": 1e-4,
+            "minutes": 15, "budget_s": 1200, "budget_mb": 12000,
         },
         # Source 002: 708 train and 98 test slices, 5 stored images of each train slice, 256 px,
         # ImageNet encoder, binary cross-entropy, Adam 1e-4, 100 epochs on a laptop's RTX 3050.
-        # The time is an estimate: 443 batches of 8 an epoch at about 5 a second on that card.
+        # The time is an estimate: 443 batches of 8 an epoch, at about 3 a second on that card.
         "paper": {
-            "n_cases": 806,
-            "size": 256,
-            "copies": 4,
-            "network": "resnet50_unet",
-            "epochs": 100,
-            "batch_size": 8,
-            "learning_rate": 1e-4,
-            "minutes": 300,
-            "encoder_weights": "imagenet",
-            "budget_s": 18000,
-            "budget_mb": 12000,
+            "n_cases": 806, "size": 256, "copies": 4, "network": "resnet50_unet",
+            "encoder_weights": "imagenet", "epochs": 100, "batch_size": 8, "learning_rate": 1e-4,
+            "minutes": 300, "budget_s": 18000, "budget_mb": 12000,
         },
     },
     "12": {
-        "smoke": {"n_cases": 4, "size": 64, "budget_s": 30, "budget_mb": 1000},
-        "laptop": {"n_cases": 8, "size": 96, "budget_s": 60, "budget_mb": 1200},
-        "gpu": {"n_cases": 16, "size": 128, "budget_s": 120, "budget_mb": 2500},
-        "paper": {"n_cases": 16, "size": 128, "budget_s": 120, "budget_mb": 2500},
+        "smoke": {"n_cases": 4, "size": (64, 64, 24), "budget_s": 30, "budget_mb": 1000},
+        "laptop": {"n_cases": 8, "size": (96, 96, 48), "budget_s": 60, "budget_mb": 1200},
+        "gpu": {"n_cases": 16, "size": (128, 128, 48), "budget_s": 120, "budget_mb": 2500},
+        "paper": {"n_cases": 16, "size": (128, 128, 48), "budget_s": 120, "budget_mb": 2500},
     },
 }
+# fmt: on
 
 
 @dataclass(frozen=True)

@@ -119,7 +119,7 @@ def write_report(results: Sequence[Result], folder: Path, about: dict) -> Path:
     write_text(folder / SUMMARY, json.dumps({"about": about, "results": rows}, indent=1) + "\n")
     body = "\n".join(_row(result, folder) for result in results)
     thumbnails = "\n".join(_thumbnails(result.notebook, folder) for result in results)
-    facts = ", ".join(f"{name} {value}" for name, value in about.items())
+    facts = ", ".join(f"{name} {value}" for name, value in about.items() if name != "profile")
     write_text(
         folder / "index.html",
         page(

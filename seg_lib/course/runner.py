@@ -7,6 +7,7 @@ anything less stands in ``runs/<profile>/failed/`` and never replaces a good one
 
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,7 +42,7 @@ OVER_BUDGET = 1.5  # a lesson that takes more than this many times its budget ha
 TIME_LIMIT = 3.0  # and at this many times its budget, plus a minute to start, it is stopped
 ON_CPU = ("smoke", "laptop")
 PART = ".part"  # where notebooks stand while they run
-INTERRUPTED = 130  # what a shell reports after Ctrl-C
+INTERRUPTED = "interrupted (Ctrl-C)."
 
 
 def run_course(
@@ -60,7 +61,7 @@ def run_course(
 
     Returns:
         Exit code: 0 if every notebook passed (or the profile needs a GPU and there is none),
-        130 after Ctrl-C, else 1.
+        else 1, also after Ctrl-C.
 
     Raises:
         InputError: an unknown profile or notebook, an ill-formed baseline file, another run.
@@ -75,24 +76,26 @@ def run_course(
     folder = root / "runs" / profile
     excuse = _why_not_here(profile, chosen=only is not None)
     results: list[Result] = []
-    interrupted = False
     with folder_lock(folder):
         try:
             for notebook in notebooks:
                 if excuse:
-                    results.append(Result(notebook, NOT_CHECKED, reasons=[excuse], excused=True))
+                    _add(results, Result(notebook, NOT_CHECKED, reasons=[excuse], excused=True))
                 else:
-                    results.append(_run_one(notebook, profile, root, seed, rules))
-                print(terminal_line(results[-1]), flush=True)
+                    _add(results, _run_one(notebook, profile, root, seed, rules))
         except KeyboardInterrupt:
-            interrupted = True
             for notebook in notebooks[len(results) :]:
-                results.append(Result(notebook, NOT_CHECKED, reasons=["interrupted (Ctrl-C)."]))
-                print(terminal_line(results[-1]), flush=True)
+                _add(results, Result(notebook, NOT_CHECKED, reasons=[INTERRUPTED]))
         shutil.rmtree(folder / PART, ignore_errors=True)
         index = write_report(results, folder, about_this_run(profile, seed))
     print(f"{closing_line(results, profile)} See {relative_to_folder(index, Path.cwd())}")
-    return INTERRUPTED if interrupted else exit_code(results)
+    return exit_code(results)
+
+
+def _add(results: list[Result], result: Result) -> None:
+    """Keep a result and say it at once."""
+    results.append(result)
+    print(terminal_line(result), flush=True)
 
 
 def _why_not_here(profile: str, chosen: bool) -> str:
@@ -127,6 +130,8 @@ def _run_one(
     out_dir.mkdir(parents=True)
     part = folder / PART / notebook.path.name
     part.parent.mkdir(exist_ok=True)
+    if sys.stdout.isatty():  # the verdict will take this line's place
+        print(f"{notebook.name:<28} running, about {sizes.budget_s} s", end="\r", flush=True)
     here = notebook.path.parent  # kernels start in the notebook's folder, as in JupyterLab
     run = execute(
         notebook.path,

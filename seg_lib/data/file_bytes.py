@@ -1,11 +1,16 @@
 """What a file really is, by its first bytes: a web page saved as ``.nii.gz`` is not an image."""
 
+import gzip
+import io
+import mmap
+import zlib
 from pathlib import Path
 
 from seg_lib.errors import InputError
 
 GZIP_MAGIC = b"\x1f\x8b"
 GZIP_BEST_RATIO = 1032  # deflate cannot shrink anything further (zlib technical details)
+MAX_UNPACKED_BYTES = 256 * 2**20
 
 
 def first_bytes(path: str | Path, wanted: str) -> bytes:
@@ -30,6 +35,33 @@ def first_bytes(path: str | Path, wanted: str) -> bytes:
     if fault:
         raise InputError(f"{path}: {fault.format(wanted=wanted)}.")
     return head
+
+
+def mapped_bytes(path: str | Path, wanted: str) -> bytes | mmap.mmap:
+    """All bytes of a file: mapped, not loaded, unless they have to be unpacked (gzip).
+
+    Raises:
+        InputError: as ``first_bytes``, and if the file unpacks to more than 256 MB.
+    """
+    compressed = first_bytes(path, wanted).startswith(GZIP_MAGIC)
+    try:
+        with open(path, "rb") as stream:
+            if not compressed:
+                return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+            unpacked = io.BytesIO()
+            with gzip.open(stream) as packed:
+                while block := packed.read(2**20):
+                    unpacked.write(block)
+                    if unpacked.tell() > MAX_UNPACKED_BYTES:
+                        raise InputError(
+                            f"{path}: unpacks to more than {MAX_UNPACKED_BYTES // 2**20} MB; "
+                            "unpack it with gunzip first if you trust where it comes from."
+                        )
+            return unpacked.getvalue()
+    except (EOFError, OSError, zlib.error) as error:
+        raise InputError(
+            f"{path}: the file is damaged or cut short ({error}); copy or download it again."
+        ) from error
 
 
 def _fault(head: bytes) -> str:

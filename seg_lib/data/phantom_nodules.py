@@ -154,11 +154,11 @@ def _shape_nodule(
 
 def _spicules(centre: np.ndarray, radius: float, rng: np.random.Generator) -> np.ndarray:
     """Thin rays out of the surface; readers do not include them in the mask, nor does ours."""
-    count = int(rng.integers(20, 36))
+    count = int(rng.integers(45, 75))
     rays = rng.normal(size=(count, 3))
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
     reach = radius + rng.uniform(0.3, 1.0, (count, 1)) * min(radius, 10.0) + 1.5
-    radii = np.tile([1.2, 0.35], (count, 1))
+    radii = np.tile([1.3, 0.4], (count, 1))
     tubes = [centre + 0.7 * radius * rays, centre + reach * rays, radii]
     return np.concatenate(tubes, axis=1).astype(np.float32)
 

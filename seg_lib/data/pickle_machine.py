@@ -9,18 +9,13 @@ Instructions: ``pickletools`` of the Python standard library, which also splits 
 """
 
 import dataclasses
-import gzip
-import io
-import mmap
 import pickletools
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from seg_lib.data.file_bytes import GZIP_MAGIC, first_bytes
+from seg_lib.data.file_bytes import mapped_bytes
 from seg_lib.errors import InputError
 
-MAX_UNPACKED_BYTES = 256 * 2**20
 MAX_INSTRUCTIONS = 2_000_000  # a row of the table takes about 40
 
 # Exact names only. Beside each, who writes it.
@@ -86,7 +81,7 @@ def read_notes(path: str | Path) -> tuple[object, int]:
         InputError: not a pickle, damaged, or it names something that a table never needs.
     """
     path = Path(path)
-    data = _open(path)
+    data = mapped_bytes(path, "a pickle")
     machine = Machine(memoryview(data), path)
     position = 0
     try:
@@ -205,29 +200,6 @@ def _set_items(machine: Machine, items: list) -> None:
 
 def _memoize(machine: Machine, key: int | None) -> None:
     machine.memo[len(machine.memo) if key is None else key] = machine.stack[-1]
-
-
-def _open(path: Path) -> bytes | mmap.mmap:
-    """The bytes of the file: mapped, not loaded, unless they have to be unpacked."""
-    compressed = first_bytes(path, "a pickle").startswith(GZIP_MAGIC)
-    try:
-        with open(path, "rb") as stream:
-            if not compressed:
-                return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-            unpacked = io.BytesIO()
-            with gzip.open(stream) as packed:
-                while block := packed.read(2**20):
-                    unpacked.write(block)
-                    if unpacked.tell() > MAX_UNPACKED_BYTES:
-                        raise InputError(
-                            f"{path}: unpacks to more than {MAX_UNPACKED_BYTES // 2**20} MB; "
-                            "unpack it with gunzip first if you trust where it comes from."
-                        )
-            return unpacked.getvalue()
-    except (EOFError, OSError, zlib.error) as error:
-        raise InputError(
-            f"{path}: the file is damaged or cut short ({error}); copy or download it again."
-        ) from error
 
 
 PUSHED_AS_IS = {

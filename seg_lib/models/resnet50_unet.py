@@ -19,7 +19,8 @@ import os
 import socket
 from urllib.parse import urlsplit
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ def build_resnet50_unet(
     encoder: str = "resnet50",
     weights: str | None = None,
     decoder_channels: tuple[int, ...] = (256, 128, 64, 32, 16),
+    upscale: int = 1,
 ) -> nn.Module:
     """Build the ResNet-U-Net; 32,514,833 parameters for one channel, one class and ResNet-50.
 
@@ -42,6 +44,7 @@ def build_resnet50_unet(
             once. With one input channel their RGB stem is summed. When the hub cannot be reached,
             the fall-back to random numbers is logged as a warning.
         decoder_channels: widths of the five decoder blocks, coarse to fine.
+        upscale: enlarge the image by this factor on the way in; see ``Upscaled``.
 
     Returns:
         A network (B, in_channels, H, W) -> logits (B, classes, H, W); H and W divide by 32.
@@ -56,22 +59,35 @@ def build_resnet50_unet(
         "classes": classes,
         "decoder_channels": decoder_channels,
     }
-    if weights is None:
-        return smp.Unet(encoder_weights=None, **numbers)
-    reason = why_weights_are_out_of_reach(encoder, weights)
-    if reason is None:
-        try:
-            return smp.Unet(encoder_weights=weights, **numbers)
-        except OSError as error:  # the hub answered, but the download broke off
-            reason = str(error).splitlines()[0]
-    logger.warning(
-        "%s weights for %s are out of reach (%s): the encoder starts from random numbers. "
-        "Connect once to the internet to download them, or pass weights=None.",
-        weights,
-        encoder,
-        reason,
-    )
-    return smp.Unet(encoder_weights=None, **numbers)
+    reason = weights and why_weights_are_out_of_reach(encoder, weights)
+    if reason:
+        logger.warning(
+            "%s weights for %s are out of reach (%s): the encoder starts from random numbers. "
+            "Connect once to the internet to download them, or pass weights=None.",
+            weights,
+            encoder,
+            reason,
+        )
+    network = smp.Unet(encoder_weights=None if reason else weights, **numbers)
+    return network if upscale == 1 else Upscaled(network, upscale)
+
+
+class Upscaled(nn.Module):
+    """A network that sees its image enlarged and answers on the image's own grid.
+
+    The stem of a ResNet halves the image twice before the first block. In a window of 64 native
+    pixels a nodule of 8 is then 2 pixels wide; enlarged by 2 it keeps 4.
+    """
+
+    def __init__(self, network: nn.Module, factor: int):
+        super().__init__()
+        self.network, self.factor = network, factor
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) -> logits (B, K, H, W)."""
+        how = {"mode": "bilinear", "align_corners": False}
+        larger = F.interpolate(image, scale_factor=self.factor, **how)
+        return F.interpolate(self.network(larger), image.shape[2:], **how)
 
 
 def build_resnet18_unet(*, encoder: str = "resnet18", **sizes: object) -> nn.Module:

@@ -1,0 +1,28 @@
+"""What a measurement ran on: it stands beside every number of the benchmarks."""
+
+import os
+import platform
+from importlib.metadata import version
+
+
+def machine() -> dict[str, str | int]:
+    """Processor, cores, accelerator, and the versions that matter for speed."""
+    import torch
+
+    names = [line for line in _cpuinfo() if line.startswith("model name")]
+    cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return {
+        "processor": names[0].split(":")[1].strip() if names else platform.processor(),
+        "cores": os.cpu_count() or 0,
+        "threads": torch.get_num_threads(),
+        "cuda": cuda,
+        "python": platform.python_version(),
+    } | {name: version(name) for name in ("torch", "monai", "numpy", "scipy")}
+
+
+def _cpuinfo() -> list[str]:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as stream:
+            return stream.read().splitlines()
+    except OSError:  # not Linux
+        return []

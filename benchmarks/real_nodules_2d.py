@@ -1,0 +1,210 @@
+"""ResNet-U-Net on real lung nodules (LIDC-IDRI), beside baselines that do not look or do not learn.
+
+    python benchmarks/real_nodules_2d.py --data DIR
+
+DIR holds image/ and nodule_mask/ with one NIfTI block a nodule, the same names in both,
+``<patient>_R_<n>``; README says how to get the public collection. Of each block the slice with most
+nodule is taken in its own pixels. Five folds by patient: every nodule is predicted once, by a
+network that has not seen its patient. Two tables:
+
+* ``centred``: the whole block in a window of 64 x 64 pixels. Blocks are cut around the nodule, so
+  its position and size can be guessed without looking; the baselines show how well.
+* ``shifted``: windows of 32 x 32 pixels at random places of the block, without its border. Where
+  the nodule is, and how large, has to be seen.
+"""
+
+import argparse
+import json
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from machine import machine
+
+from seg_lib import baselines, evaluation, figures
+from seg_lib.data.augment import Warp, warp_batch
+from seg_lib.data.batches import SliceBatches
+from seg_lib.data.cases import Case
+from seg_lib.data.hu import HU_WINDOWS
+from seg_lib.data.nifti import axial_view, read_image, read_mask
+from seg_lib.data.slices import SliceSet, centred, to_grey
+from seg_lib.figure_style import save_figure
+from seg_lib.files import write_text
+from seg_lib.inference import predict_slices
+from seg_lib.models import build_model
+from seg_lib.slices2d import score_slices
+from seg_lib.steps import segmentation_step
+from seg_lib.tasks import dice_line
+from seg_lib.training import TrainConfig, fit, load_weights, seed_everything
+
+FOLDS = 5
+SIZES = {"centred": 64, "shifted": 32}
+SHIFTED_COPIES = 8  # random windows of each training nodule
+WINDOW = HU_WINDOWS["nodule"]
+
+
+def read_blocks(folder: Path) -> list[tuple[Case, np.ndarray, np.ndarray]]:
+    """The largest slice of every nodule: (case, grey (H, W), mask (H, W)), own pixels."""
+    blocks = []
+    for path in sorted((folder / "image").glob("*.nii*")):
+        volume = read_image(path)
+        mask = read_mask(folder / "nodule_mask" / path.name, like=volume).array
+        z = int(mask.sum((0, 1)).argmax())
+        name = path.name.split(".")[0]
+        spacing = tuple(volume.spacing_mm[1::-1])
+        case = Case(name, name.split("_R_")[0], path, spacing_mm=spacing)
+        blocks.append((case, to_grey(axial_view(volume.array, z), WINDOW), axial_view(mask, z)))
+    return blocks
+
+
+def centred_windows(blocks: list, training: bool, seed: int) -> SliceSet:
+    """One 64 x 64 window a block; what lies outside a small block is black."""
+    images = np.stack([centred(grey, SIZES["centred"]) for _, grey, _ in blocks])
+    labels = np.stack([centred(mask, SIZES["centred"]) for *_, mask in blocks])
+    return SliceSet(images[:, None], labels[:, None], [case for case, *_ in blocks])
+
+
+def shifted_windows(blocks: list, training: bool, seed: int) -> SliceSet:
+    """Random 32 x 32 windows inside the block that hold the middle of the nodule."""
+    chance, size = np.random.default_rng(seed), SIZES["shifted"]
+    images, labels, cases = [], [], []
+    for case, grey, mask in blocks:
+        middle = np.argwhere(mask).mean(0)
+        for _ in range(SHIFTED_COPIES if training else 1):
+            corner = []
+            for n, m in zip(grey.shape, middle, strict=True):
+                low, high = max(0, int(np.ceil(m)) - size + 1), min(n - size, int(m))
+                corner.append(int(chance.integers(low, high + 1)))
+            cut = tuple(slice(c, c + size) for c in corner)
+            images.append(grey[cut])
+            labels.append(mask[cut])
+            cases.append(case)
+    return SliceSet(np.stack(images)[:, None], np.stack(labels)[:, None], cases)
+
+
+WINDOWS = {"centred": centred_windows, "shifted": shifted_windows}
+
+
+def train_network(train: SliceSet, out: Path, words: argparse.Namespace, epochs: int):
+    """Train on one fold. No validation set: the moving average of the weights needs no choice."""
+    seed_everything(words.seed)
+    sizes = {"upscale": words.upscale}
+    model = build_model(words.network, **sizes).to(memory_format=torch.channels_last)
+    config = TrainConfig(
+        epochs=epochs,
+        learning_rate=1e-3,
+        weight_decay=1e-2,
+        ema_decay=0.995,
+        precision=words.precision,
+        seed=words.seed,
+        minutes=words.minutes,
+        checkpoint_every=epochs,
+    )
+    warp = partial(warp_batch, warp=Warp(rotation_deg=180))
+    batches = SliceBatches(train, 16, shuffle=True, warp=warp, seed=words.seed)
+    size = train.images.shape[-1]
+    about = {"task": "slices2d", "network": words.network, "sizes": sizes, "size": size}
+    about |= {"window": list(WINDOW), "native_pixels": True}
+    fit(model, segmentation_step, batches, config, out, about=about)
+    load_weights(model, out / "best.safetensors")
+    return model
+
+
+def threshold_masks(train: SliceSet, test: SliceSet) -> np.ndarray:
+    """The bright component nearest to the middle, its threshold tuned on the training windows."""
+
+    def predict(image: np.ndarray, low: float) -> np.ndarray:
+        return baselines.central_component(image >= low)
+
+    low, _ = baselines.tune(predict, train.images[:, 0], train.labels[:, 0], range(60, 200, 10))
+    return np.stack([predict(image, low) for image in test.images[:, 0]])
+
+
+def unseeing_masks(kind: str, blocks: list, train_at: list, test_at: list) -> dict:
+    """Baselines that never look at the image: an ellipse from the block's size, a fixed ball."""
+    size = SIZES[kind]
+    window = WINDOWS[kind]
+    train = window([blocks[i] for i in train_at], False, 1)
+    ball, _ = baselines.tune(
+        lambda shape, part: baselines.centre_ellipsoid(shape, part),
+        [(size, size)] * len(train),
+        train.labels[:, 0],
+        np.arange(0.1, 0.9, 0.05),
+    )
+    fixed = baselines.centre_ellipsoid((size, size), ball)
+    masks = {"centre ball": np.stack([fixed] * len(test_at))}
+    if kind == "centred":
+        own = [blocks[i][2] for i in train_at]
+        part, _ = baselines.tune_ellipsoid(own, np.arange(0.1, 0.9, 0.05))
+        ellipses = [baselines.centre_ellipsoid(blocks[i][2].shape, part) for i in test_at]
+        masks["ellipse from the block's size"] = np.stack([centred(e, size) for e in ellipses])
+    return masks
+
+
+def run_fold(kind: str, blocks: list, fold: int, words: argparse.Namespace) -> dict[str, list]:
+    """Rows of every method on the nodules of one fold."""
+    patients = sorted({case.patient for case, *_ in blocks})
+    np.random.default_rng(0).shuffle(patients)
+    held_out = set(patients[fold::FOLDS])
+    test_at = [i for i, (case, *_) in enumerate(blocks) if case.patient in held_out]
+    train_at = [i for i in range(len(blocks)) if i not in test_at]
+    train = WINDOWS[kind]([blocks[i] for i in train_at], True, words.seed)
+    test = WINDOWS[kind]([blocks[i] for i in test_at], False, 1000 + fold)
+    epochs = words.epochs if kind == "centred" else max(1, words.epochs // SHIFTED_COPIES)
+    model = train_network(train, words.runs / f"{kind}{fold}", words, epochs)
+    masks = {words.network: predict_slices(model, test.images, 16, flips=True)[:, 0] >= 0.5}
+    masks["threshold"] = threshold_masks(train, test)
+    masks |= unseeing_masks(kind, blocks, train_at, test_at)
+    if kind == "centred" and fold == 0:
+        draw(test, masks[words.network], words)
+    return {name: score_slices(found, test) for name, found in masks.items()}
+
+
+def draw(test: SliceSet, masks: np.ndarray, words: argparse.Namespace) -> None:
+    """Six held-out nodules from small to large: image, truth, prediction."""
+    order = np.argsort(test.labels.sum((1, 2, 3)))
+    chosen = order[np.linspace(0, len(order) - 1, 6).astype(int)]
+    fig = figures.overlay_panel(
+        list(test.images[chosen, 0]), list(test.labels[chosen, 0]), list(masks[chosen])
+    )
+    save_figure(fig, words.figures / "real_nodules_2d.png")
+
+
+def main() -> None:
+    """Run the folds that were asked for and write rows, tables and figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--figures", type=Path, default=Path("figures"))
+    parser.add_argument("--runs", type=Path, default=Path("runs/real_nodules_2d"))
+    parser.add_argument("--network", default="resnet18_unet")
+    parser.add_argument("--kinds", default="centred,shifted")
+    parser.add_argument("--folds", type=int, default=FOLDS, help="how many of the five to run")
+    parser.add_argument("--minutes", type=float, help="most minutes of training, each fold")
+    parser.add_argument("--epochs", type=int, default=80)
+    parser.add_argument("--upscale", type=int, default=2)
+    parser.add_argument("--precision", default="bf16", help="no, bf16")
+    parser.add_argument("--seed", type=int, default=0)
+    words = parser.parse_args()
+    blocks = read_blocks(words.data)
+    for kind in words.kinds.split(","):
+        began, worked, rows = time.monotonic(), time.process_time(), {}
+        for fold in range(words.folds):
+            for name, found in run_fold(kind, blocks, fold, words).items():
+                rows.setdefault(name, []).extend(found)
+        took = {"wall_minutes_a_fold": (time.monotonic() - began) / 60 / words.folds}
+        took["core_minutes_a_fold"] = (time.process_time() - worked) / 60 / words.folds
+        summary = {name: evaluation.summarise(found) for name, found in rows.items()}
+        result = {"kind": kind, "network": words.network, "folds": words.folds} | took
+        result |= {"epochs": words.epochs, "seed": words.seed, "machine": machine()}
+        result |= {"summary": summary, "rows": rows}
+        path = words.out / f"real_nodules_2d_{kind}_{words.network}.json"
+        write_text(path, json.dumps(result, indent=None, default=float) + "\n")
+        for name, s in summary.items():
+            print(f"{kind} {dice_line(name, s)}")
+
+
+if __name__ == "__main__":
+    main()

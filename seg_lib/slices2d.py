@@ -1,0 +1,155 @@
+"""The 2D path of source 002, the same for ``seg-lib train slices2d`` and for the lessons.
+
+    folder ─ slices2d_parts ─> train, val, test ─ train_slices ─> network ─ score_slices ─> rows
+
+Taught in notebook 06.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from seg_lib import baselines, evaluation, losses
+from seg_lib.course.profiles import Settings
+from seg_lib.data.augment import slice_augmentation
+from seg_lib.data.batches import SliceBatches
+from seg_lib.data.cases import CASES_CSV, Case, read_cases, split_cases
+from seg_lib.data.hu import HU_WINDOWS
+from seg_lib.data.slices import SliceSet, load_slices, pickle_to_png, slices_of_volumes
+from seg_lib.errors import InputError
+from seg_lib.inference import predict_slices
+from seg_lib.metrics import rmse
+from seg_lib.models import build_model
+from seg_lib.steps import segmentation_step
+from seg_lib.training import TrainConfig, fit, load_weights, seed_everything
+
+Parts = tuple[SliceSet, SliceSet, SliceSet]  # train, val, test
+LOSSES = {"bce": losses.bce, "dice_ce": losses.dice_ce}
+PICKLES = {"train": "lung_cancer_train.pkl", "test": "lung_cancer_test.pkl"}
+WINDOW = HU_WINDOWS["nodule"]
+
+
+def slices2d_parts(data: str | Path, work: str | Path, size: int, seed: int = 0) -> Parts:
+    """Training, validation and test slices of a folder, split by patient.
+
+    Args:
+        data: a folder with the two pickles of the public Lung-RADS layout, or with a cases.csv of
+            PNG slices or NIfTI volumes (those give their slice with most lesion).
+        work: where pickles are converted to PNG.
+        size: pixels along each side.
+        seed: of the split, where the folder has none: one fifth of the training patients validates.
+
+    Raises:
+        InputError: the folder holds none of these, or a part is empty.
+    """
+    data, work = Path(data), Path(work)
+    if (data / PICKLES["train"]).is_file():
+        cases = []
+        for split, name in PICKLES.items():
+            cases += pickle_to_png(data / name, work / "png", WINDOW, size, split)
+    elif (data / CASES_CSV).is_file():
+        cases = read_cases(data)
+    else:
+        raise InputError(
+            f"{data}: holds neither {PICKLES['train']} nor {CASES_CSV}; make a set to try with "
+            "'seg-lib phantom lung2d DIR'."
+        )
+    parts = with_validation(cases, seed)
+    missing = [split for split, part in parts.items() if not part]
+    if missing:
+        raise InputError(f"{data}: no cases in the split {', '.join(missing)}; add some patients.")
+    return tuple(_load(part, size) for part in parts.values())
+
+
+def with_validation(cases: Sequence[Case], seed: int) -> dict[str, list[Case]]:
+    """Cases by split; where nothing validates, a fifth of the training patients does."""
+    parts = {name: [c for c in cases if c.split == name] for name in ("train", "val", "test")}
+    if not parts["val"]:
+        again = split_cases(parts["train"], {"train": 0.8, "val": 0.2}, seed)
+        parts |= {name: [c for c in again if c.split == name] for name in ("train", "val")}
+    return parts
+
+
+def _load(cases: list[Case], size: int) -> SliceSet:
+    if all(case.image.name.endswith((".nii", ".nii.gz")) for case in cases):
+        return slices_of_volumes(cases, WINDOW, size)
+    return load_slices(cases, size)
+
+
+def score_slices(
+    masks: np.ndarray, slices: SliceSet, probability: np.ndarray | None = None
+) -> list[dict[str, Any]]:
+    """Every metric of every slice.
+
+    Args:
+        masks: (N, H, W), 0 and 1.
+        slices: the N slices with their labels; without a known pixel size, distances are in pixels.
+        probability: (N, H, W) in [0, 1]; adds "rmse".
+    """
+    truth = slices.labels[:, 0]
+    rows = evaluation.evaluate_cases(
+        (case.case, case.patient, mask, label, case.spacing_mm or (1.0, 1.0))
+        for case, mask, label in zip(slices.cases, masks, truth, strict=True)
+    )
+    guess = masks if probability is None else probability
+    return [row | {"rmse": rmse(p, y)} for row, p, y in zip(rows, guess, truth, strict=True)]
+
+
+def slice_validation(slices: SliceSet, flips: bool = False) -> Callable[[nn.Module], dict]:
+    """What ``fit`` asks after an epoch: mean Dice over the slices, and the loss of the masks."""
+    labels = torch.from_numpy(slices.labels).long()
+
+    def validate(model: nn.Module) -> dict[str, float]:
+        probability = predict_slices(model, slices.images, flips=flips)
+        found = probability >= 0.5
+        both = (found & (slices.labels > 0)).sum((1, 2, 3))
+        sizes = found.sum((1, 2, 3)) + slices.labels.sum((1, 2, 3))
+        dice = float(np.mean(np.where(sizes > 0, 2 * both / np.maximum(sizes, 1), 1.0)))
+        logits = torch.logit(torch.from_numpy(probability), eps=1e-6)
+        return {"loss": float(losses.dice_ce(logits, labels)), "score": dice, "dice": dice}
+
+    return validate
+
+
+def train_slices(
+    parts: Parts, out: str | Path, sizes: Settings, seed: int, **how: Any
+) -> nn.Module:
+    """Train on slices with the sizes of a lesson and return the network with its best weights.
+
+    Args:
+        parts: train, val and test slices; the test is not looked at.
+        out: folder of the run.
+        sizes: network, epochs, batch_size, optimizer, learning_rate, loss, encoder_weights.
+        seed: of weights, order and augmentation.
+        how: ``network``, ``minutes``, ``resume`` where they differ from the sizes.
+    """
+    train, val, _ = parts
+    network = how.get("network") or sizes.network
+    seed_everything(seed)
+    model = build_model(network, weights=sizes.encoder_weights)
+    model = model.to(memory_format=torch.channels_last)  # 1.2 times faster for convolutions
+    config = TrainConfig(
+        epochs=sizes.epochs,
+        optimizer=sizes.optimizer,
+        learning_rate=sizes.learning_rate,
+        minutes=how.get("minutes"),
+        seed=seed,
+    )
+    step = partial(segmentation_step, loss=LOSSES[sizes.loss])
+    batches = SliceBatches(train, sizes.batch_size, True, slice_augmentation(), seed=seed)
+    about = {"task": "slices2d", "network": network, "window": list(WINDOW), "size": sizes.size}
+    validate = slice_validation(val)
+    fit(model, step, batches, config, out, validate, resume=how.get("resume", False), about=about)
+    load_weights(model, Path(out) / "best.safetensors")
+    return model
+
+
+def threshold_masks(train: SliceSet, test: SliceSet) -> np.ndarray:
+    """Masks (N, H, W) of the threshold that did best on the training slices."""
+    low, _ = baselines.tune_threshold(train.images[:, 0], train.labels[:, 0], range(100, 240, 10))
+    return np.stack([baselines.threshold_baseline(image, low) for image in test.images[:, 0]])

@@ -1,0 +1,160 @@
+"""The tasks: one literal table from a name to how it trains and predicts.
+
+``seg-lib train TASK`` and the notebooks share what stands here. Taught in notebook 06.
+"""
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from seg_lib import evaluation
+from seg_lib.course.profiles import settings
+from seg_lib.data.nifti import Volume, read_image, write_mask
+from seg_lib.data.slices import read_png, save_png
+from seg_lib.errors import InputError
+from seg_lib.files import write_text
+from seg_lib.inference import predict_slice, predict_slices, predict_volume
+from seg_lib.models import build_model
+from seg_lib.slices2d import score_slices, slices2d_parts, threshold_masks, train_slices
+from seg_lib.tables import write_case_table
+from seg_lib.training import load_checkpoint, load_weights
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What differs between tasks; ``lesson`` names the sizes in the table of profiles."""
+
+    load: Callable[..., Any]  # (data, work, size, seed) -> train, val, test
+    train: Callable[..., nn.Module]  # (parts, out, sizes, seed, ...) -> network
+    networks: tuple[str, ...]
+    lesson: str
+
+
+TASKS = {
+    "slices2d": Task(slices2d_parts, train_slices, ("resnet50_unet", "resnet18_unet"), "06"),
+}
+
+
+def train_task(task: str, data: Path, out: Path, profile: str, seed: int, **how: Any) -> str:
+    """Train, score on the test cases beside the tuned threshold, write the results, say them.
+
+    Args:
+        task: of ``TASKS``.
+        data: see `slices2d_parts`.
+        out: gets the weights, results.csv and results.json.
+        profile: sizes; see `seg_lib.course.profiles`.
+        seed: of everything.
+        how: see `train_slices`.
+
+    Raises:
+        InputError: an unknown task or network, or faulty data.
+    """
+    if task not in TASKS:
+        raise InputError(f"There is no task {task!r}; choose one of: {', '.join(TASKS)}.")
+    chosen = TASKS[task]
+    if how.get("network") not in (None, *chosen.networks):
+        raise InputError(
+            f"{task} has no network {how['network']!r}; choose: {', '.join(chosen.networks)}."
+        )
+    sizes = settings(chosen.lesson, profile)
+    parts = chosen.load(data, out, sizes.size, seed)
+    model = chosen.train(parts, out, sizes, seed, **how)
+    test = parts[2]
+    probability = predict_slices(model, test.images)[:, 0]
+    rows = score_slices(probability >= 0.5, test, probability)
+    write_case_table(out / "results.csv", rows)
+    threshold = score_slices(threshold_masks(parts[0], test), test)
+    summary = {"network": evaluation.summarise(rows), "threshold": evaluation.summarise(threshold)}
+    write_text(out / "results.json", json.dumps(summary, indent=1) + "\n")
+    return "\n".join(dice_line(name, values) for name, values in summary.items())
+
+
+def dice_line(name: str, summary: dict[str, Any]) -> str:
+    """``network: Dice 0.712 (0.640-0.771), n = 30 of 12 patients``."""
+    d = summary["dice"]
+    return (
+        f"{name}: Dice {d['mean']:.3f} ({d['low']:.3f}-{d['high']:.3f}), "
+        f"n = {d['n']} of {d['n_patients']} patients"
+    )
+
+
+def predict_files(
+    run_dir: Path, images: Sequence[Path], out: Path
+) -> list[tuple[Path, str | None]]:
+    """Segment files with the best network of a run; one fault does not stop the others.
+
+    Args:
+        run_dir: what ``seg-lib train`` wrote.
+        images: NIfTI volumes in HU, or PNG slices.
+        out: gets a mask with the name of each image, on its grid.
+
+    Returns:
+        (image, None or what was wrong with it) each.
+
+    Raises:
+        InputError: the run cannot be used, or two images have the same name.
+    """
+    names = [Path(image).name for image in images]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise InputError(f"Two images are called {sorted(twice)[0]}; predict them one by one.")
+    weights = Path(run_dir) / "best.safetensors"
+    _, about = load_checkpoint(weights)
+    model = build_model(about["network"], **about.get("sizes", {}))
+    load_weights(model, weights)
+    outcomes = []
+    for image in images:
+        try:
+            _predict_file(model, about, Path(image), out / Path(image).name)
+            outcomes.append((image, None))
+        except InputError as fault:
+            outcomes.append((image, str(fault)))
+    return outcomes
+
+
+def _predict_file(model: nn.Module, about: dict[str, Any], image: Path, out: Path) -> None:
+    """Mask of one file, written under ``out``; 2D networks go through a volume slice by slice."""
+    if image.suffix == ".png":
+        mask = predict_slice(model, read_png(image)) >= 0.5
+        save_png(out, mask.astype(np.uint8) * 255)
+        return
+    volume = read_image(image)
+    window, size = tuple(about["window"]), about["size"]
+    if about.get("native_pixels"):
+        mask = predict_padded(model, volume, window, size)
+    else:
+        mask = predict_volume(model, volume, window, size)
+    write_mask(out, mask, volume)
+
+
+def predict_padded(model: nn.Module, volume: Volume, window: tuple, size: int) -> np.ndarray:
+    """Mask (X, Y, Z) by a network of native pixels; small slices get air around them."""
+    missing = [max(0, size - n) for n in volume.array.shape[:2]]
+    before = [-(-n // 2) for n in missing]  # the halves of `centred`, seen from the other end
+    pads = [(b, n - b) for b, n in zip(before, missing, strict=True)] + [(0, 0)]
+    larger = np.pad(volume.array, pads, constant_values=window[0])
+    mask = predict_volume(model, dataclasses.replace(volume, array=larger), window)
+    x, y = (slice(b, b + n) for b, n in zip(before, volume.array.shape, strict=False))
+    return mask[x, y]
+
+
+def evaluate_to_csv(predictions_dir: Path, reference_dir: Path, out: Path) -> str:
+    """Score a folder of masks against the reference, write the table, and say the means.
+
+    Returns:
+        One line a metric with its 95 % interval, and how many were missed or false alarms.
+    """
+    rows = evaluation.evaluate_folders(predictions_dir, reference_dir)
+    write_case_table(out, rows)
+    summary = evaluation.summarise(rows)
+    counts = summary.pop("counts")
+    lines = [
+        f"{name}: {s['mean']:.3f} ({s['low']:.3f}-{s['high']:.3f})" for name, s in summary.items()
+    ]
+    told = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in counts.items())
+    return "\n".join([*lines, told])

@@ -1,0 +1,103 @@
+"""The same three-row table as older versions of pandas pickled it (zlib, then base64).
+
+Made with ``DataFrame.to_pickle`` from the arrays in ``test_pickles.old_table``; the newest pandas
+writes its own in the test.
+"""
+
+TABLES = {
+    "pandas 0.25.3, protocol 4": (
+        "eNq9Vk9PE1EQ70JbC0osiUS5kHpQq4emKImamFBFSbRYTRPUqM3ytl14DbvbZv8ANaAlAoq+GBKedz4CH2GPHv0I"
+        "fASO3nTenyVsU0qJ4jvsvHnz7zeTyc40o9/9vgg/ZLCOrApyMuWarWdmbWTqlPQ9RC6a5Pdten2VrtA0iakVeKRk"
+        "5LB+1XJ120KGkzGRheZ026Hk3AOjVp5/Knhhny6Bg0thw4q+pDsZDTkQr1+19EX1MXsDA3yWxII7ixwVgYcsz6w3"
+        "hLnpGW4V2TZqQDzV1ss1y3Ftr+yCCYlxRUrOQDiusk3zkXU6oWj0Ey3SdF7JR9cpHiKxituosxRJz7M7oJNXhLyX"
+        "KMu0UCg8+Q2Hf/LjLtU2WRZxA2m6MUpJ1ETOPCUJ7KkBkOCq1owK1cGCRC1Ww4K3AX7xABluVwIbWXOsBkVGD+WN"
+        "bxRIzHGR7QI0EnXcWp0CNLjocFG4T71E8QV8kaWHhw+Sy/duUHyZw+2dKt6k7HsLEE8Vx+630Y/lo6A/QnqqLUW4"
+        "11KECCvCxE5EHiVysqMcYacco9+tv4BSgHlUlo8A/0lx/Ct5t3bH4Y+c8lH+0r4Tfuiy2VCX4ckOPWb6gu6Pc9Is"
+        "C35HvtcbUv5K0OyS5Gs5Tn56gu4vy/c3gs/VpZ+qoE07J6E321K/Iu1eSDqf65Tj2wB/alHo+yVBUwsiXu5lS7zX"
+        "fojPuhK/xJl9F5ZHpoV8S/prVsPyvRnB7yH5LmlS+m1O+l3hT36QeIO63g7H8Z/L+AW/Y/1230s/Emcq8LfUue7N"
+        "6bDfXe+A7wr//+6fNJF+vwo6880/1f5JfvFD/fPrs9+xf3Y/+h37py7xnnb/7Mg6tfZPYkPKNyWeVb+r/vkh65CS"
+        "9llZh6B/0mt+qH+21jh+NqERDNABfJ6N28E2k3RdzlF8BV/F13CamcBc5rMXrVASz2ZGxzKjYk1BMM0p7idxjS1A"
+        "Di3x5/gCMjwmuEsS5pytggyWpITmVWGFseAac4xqWedLCoxu/l/0kOfw9UGFBQXWMbYABauZauou4htRiXpa5g+Y"
+        "iDHQ"
+    ),
+    "pandas 1.2.5, protocol 5": (
+        "eNq9Vk9PE1EQ70KL/JEIRoJcSD2o1UNTlERNTCiiJFispgliNM3y2m55G3a3zf4BakBLhAr6YkgYPfMR+Ah79OhH"
+        "IH4Cjt70/SuyDRQI4jvszLzZmfnNvElmqpGvPztC/JDeMrIKyInnS7YWL9rI1IB0PEYuGuf8FtxagWWIkbBqztpA"
+        "Bg/+rluuZlvIcOImstCsZjtALj4ySvm5Z0IW5rEstb8aNCxoi5oTzyGHhutULW1BnWB31AB3kUid54ELFAyQPssz"
+        "yxVhbnqGqyPbRhUaT7W1fMlyXNvLu9SERPiPQC7QcPyXLUiF1mBMycFHyEAspaTCa4D7SKTgVsosQ9Ly/D5srAtt"
+        "K1GWIJ1OP/1ND/+kRlzIbbAc2gyU04whIGETOXNA2rGn1mHUWbVkFECjFiRssQKmvRr1i7vJwGEFsJE1yyqQYfRA"
+        "1vh2mkQcF9kuBU/CjlsqA4VGGY0yCvepZQFfwf0sOTywn1qqtQb4GofbOpm5A+x7lyKezAyPArl8oIqU1Ww9D6RL"
+        "LdolM+cVi/zFYt+2Q8GjhE53lCPslGP+P6m/OgU8SFr0wNs9bHi7EH2JVCQVrgFRxsBlTzH6N8HTAv1X+pPaAX4i"
+        "wOOJRujnfZQz2h8L3fQF3RvhpJoX8ra8L1ek/pWgiUUpl5Kc/PAE3VuS92+EnCxLP7qgVTspA1YPpX5B2r2UdC7J"
+        "26p4oK3w+FFNdURy0QXhzM8KGp0XYJLTDWBe+wE54crkZBKJt0F9aEroN6W/qh7U784IeRfJe0l7pN/quA94uin0"
+        "nvcSar3e94Ih/BcydNpvWtedd9KPhBit+1ts/h7VqaDfHW9fPg76/26pGJF+Pws688U/uqWmz9QwPZ/8QMP8Wveb"
+        "NszOB79pw5Ql1HNsmG1ZncaGaa9J/YaEsuKfqGG+yxJEpX1ClqDeMLFVP9Awm6uN0NlURnRoduNLbMT2HjI91+Ts"
+        "xNfxDXwTx5gJncV83qJlIG2J+NBwfEgsJohOcMCdpC3HVh4Hsvy6bR4ZHlM8IO10ZVKpjq5F7TlPp0uLRdmIY+h5"
+        "ja8ldFwrLLaHPIevDCpdSej+xVae+i6mmpqL+A6UpbbIdemWxZCoRQPNcrYfGUZpwVELXpl6Rq6m8j3FgXXHy8X/"
+        "APL8N0k="
+    ),
+    "pandas 1.3.5, protocol 4": (
+        "eNq9Vl9PE0EQ78EVqTEGHxSJxjTxBV6aoib6YEIVg9FiNU1QoyHHtrftXbh/udsTakBLBATdGBLWdz4CH+EefTHx"
+        "I/ARePRNZ/f2DEdKKVHc5G52dnZ++5vJJDNt9ev3XEYsesFDjo6CQt31caHhIxszmnuACJoS+202tsKW2ShVNbvp"
+        "M3rt4HXTIdh3kBUUbOSgJvYDRs/dt9z6/JNYB3eaa4ROnbiuBcYzHvKJiSx+frUzUo27w9Wcgxc0ocDlNVZlo8b5"
+        "sWVGVUc3bVbuCyqE1ehFJ7S9VoxhhxZg+z5qAQvNx3XXCYgf1gl/LSsuAgN4U1zZZuXMGptUauwjBy8rZbXcv86M"
+        "YZrVScvjkdO+p3fY5kZs76fKEqtUKo9/wRK/8gQw2JyF3PRPV28w/r8J/Kart+4x45IxwvGNKwl6tqwCep72mSnM"
+        "u4cwMxxzcicjl5I52VKO8FOOud8rXiIZ0DwqxiLwPymPf2Xv1e84/plTXspf+nfjDzXWOFBjxniXCrOjWO5PCNGu"
+        "x/qOPPda0v4ylsVFqbslIX6EsdxfkuevY73kSRwzlm2/JIm3O8pIl37PpZwvdYvwYcI/vxDfj2ZjmX8Tv1d6cei9"
+        "V1FKLxLJX/Isvk3bMzOxfUvitc20fW8u1veQPJdySOK2p6Ke+A+9l3yTvN5OvxM9k+9Xoq75230ncSTPfIK32D3v"
+        "7Zk07m74R++J//+un1EqcT/Hcu5LdKr1M/QpStXPz42oa/3sfoi61o8n+Z52/ezIPB2un8F1ad+UfFainurnm8xD"
+        "XvoXZR6S+hldjVL1s7Uq+GPeogdroQmN2YGeng0ss45F64Vuq/Cg1uFbY7yJXk7PAzpexDANoADmkbMaHwYe8TNw"
+        "NgKaTfZiMtFhWunQcVVQrov+PGChGrbGoTnbKJhndNAItWRQSLaaa+lMEFYdPvhUQk7NCOlIJ14+cpqcWJXLA2SM"
+        "1QpESWDKgRipGhDXY9DmYYNhowhMzH8wT8GUAWMOJ5+MXZqNCRLRzEKyECEwUMHIM6A1LNQU22FkWe5CoOmhB6lE"
+        "BGsitIBtBGGt8BtWFkKO"
+    ),
+    "pandas 1.5.3, protocol 2": (
+        "eNrNllt31FQUx2d6s42oVVG8U7wOXsYWUKoiHRCrkDLg0UIEa5pk0mZsJjP/5KQXbCEFOm0BsV6f+xH6oEvW8i1Z"
+        "fi7NyeUMTKkdlrqW5yHZ55x9++2zH7bXptUUq6Q4ea1q6/kJW6nowjGFKsORhMzeRWQX0JaTOjKZjFyZtNF+h0XZ"
+        "orptKaaTryiWMqnbjnDUrGpTJ+OdgI5UXTbLqtPQF2TXqpW1KVOXVWYgoFOz3EptLvZbcU1aVmxbmRNkW9eqlkNt"
+        "V6MCumItIfQZ3eI+MbOEbk3WqiVdcwTdYoKAHikbZqxCkLrCv6nQsjWA++vYQfDAMh4keCgnZsUOsb2O3sRlic7V"
+        "QsuHpbbQ4tQgHlldWcajBDtzYnvkbR6PFYvFE3+GK/qIQxSPq6tj2JWT2sP7EbIPTyTSfjwZ1WyEHDiCp4wuI8rz"
+        "aSMM/gzBsyx4p9hRx3NGHK88iN0sXh/BnjTeITx/Z7wMxQvqqtEjrWcaK5u5t5Xdwi67jX6r/tI/XjTCer9E8DLF"
+        "K2pagRyrwF6CV3kFXjP2pEj3mtq/dd+qHV5nSG8Q5Cne5Ej9DGmAYB9H2t9A+q9X9h/a4wBDeovgbYqDHGmQIb1D"
+        "8C5Hei/p04lBHGJ9+j7B4bBPjc0dOhR16C88QiXwYiHYGIr+vqclR/56elmbS7WkROifTU+qhdh8zU2Ejfn06nx8"
+        "Uqhxh+VU8uxCkoDvbSEEXimxP5P8pwoosHocIThK8QGvxzFWjw8Jhnk9PjIOM8xfU8q+mSQ5bywW+qaTTApnmxM5"
+        "FzQl0k9TxBSk/0KzTmY01vHXpjliuVkpWB8PUklJL1OhN4nie8OBh48Z53GCExQi5xxhnCcJipzzVMx5K+XsvZRi"
+        "8fc5uCkL7zRPsRh42z2Dv3Ex9ZkC9XHns9u+ou+NBps8urcd4TRD/YSAUHzKUT9jqKMEZzjq2Rj1t/9L5+b8G2kM"
+        "/3oijfs3g79pXomRfk5wjuI8J/2CkY4RfMlJ5Zj099abt9e/FjR1b3DLXwm27V9/w78SbN/BtQZX6y08zmgVApVC"
+        "47QlRqsTTHDayZj2jxZa2F/nNb9bE3f79YbiKk99MWi9kYMVXsk+7q2fV7LRzDn/atDczf4aO4TBuMsEX1FMqTqF"
+        "qWqyrLrlcGSyZFlwzLIWzjEVMRPON9llWARVsW0ZNQIswR6Dk2ua4Ur6rO7kVcXRBdnSZ+Tj7EQA3Vot0XAXMB3P"
+        "hqVwaMRM+giz7BHmCC5EQ9YSvjZ2hmPSfC4ZxlTdHMBCZFdRnClclLpD0XDlaKbDJWnHbVu5apbghZiLamRhhZMp"
+        "LhfdOq4QXDXunqStWJO6QNg3SXVpAfWccbkodYY+HKrYFMtiJvLo0GoNK+HQFW/0GlbFbOj/GsF1vY4bBN/E8284"
+        "IOKm1JPgRtMyvo32ckWnSlSDtTF8F8VQKLUdfL+AHyJqecJUJh38uICfpF3s2jSrM45ccmvhcylUl6OyOPh5xXHV"
+        "/F/ParZY"
+    ),
+    "pandas 2.0.3, protocol 5": (
+        "eNq9Vl9PE0EQ70GLoEZAo2JMTB98KIlp6p9EQ0yoYki0WA0JajTNsXfd9i69f7nbE2pAS4QKujEkrPrKR+Aj3KOP"
+        "fgQ+Ao++6e7tHvQaWiCI+7Azs/PnfjOdZqaR+vZjIBEePOwAqwy8rGq7MFtxgQkJHngEEJgM+Q0yukQWSQYnZbPq"
+        "Enyt1Vy3EHQtYHhZE1igCl2P4LMPDVutPeUydceXhIds6Iq350LwoOxbjq7WDCgrzIcZX7R806nz6KZvIB24LqjT"
+        "qLILVdvykOuriBmmQkOCT9HYockGKSRWyISkkE9kmmQKUiFZ6G0SbRCnyqjusExwz7N7ZG2V63uxtECKxeKTP/SE"
+        "V2EcEWWtRHPtnZq+Rdh9m+Dk1PSdBwSfbwFGWejqKsFn5Iprm4pfqYSpZr5vJuJHShztSB38pAPsDxsvokQbwT16"
+        "rBj324qRoMUopArJJsHSBEHUTLu+l+BRgf4r/WH9iJbh4LUb7dBP+kjH9D8QuhlwujMekobK5U3x7tSF/hWnuXkh"
+        "2/mQ/PI53VkQ72+4nHdEHJ3ThpsXH2zsS4Oy8HshaC0ftlWlpa200U5N1SG59BwPFpQ4Tb/lYPIv28C8DmJyDonk"
+        "RBK5d3F9Yobr10W8hh7Xb89yeRuId0GHRNzGZEC0sa7Qhz4IqFG978Y/ETwXny4GXeu69V7EERDTUbz57r9HYyYe"
+        "d8vflQ+C/r9bKoNF3C+czn4NOrfU2LEaZuhzEGuY36tB14bZ+hh0bRhHQD3BhtkU1WlvmP6m0K8JKEvBoRrmpyhB"
+        "WvjnRAmihsksB7GGWV9uhw7p3xb3K75OB7JFJ3fKM3QVhiOXTlmJ/dkLPexeIWx8jsR3hDKch15WAR7dLE7LFpyT"
+        "H7M36q6VcCriwx2jTPcOop3Thtks1y7sTnIqXA0nc58BFGjcpGPZBF6N4H7Nl6MVIWJl2yhzyEmLrTBFv8nKL+Mr"
+        "++FygVVlwKYZbQGjWUWaJwIuolnipIdsh9A5SRlIGSmMCdlFNyO6X9CliYGPFijZhAiE2ZRouQBCdDVaJLhPrhig"
+        "GrKXgWHYc55c9h1aTICgHKbmkVXPV7J/AUBhHDU="
+    ),
+    "pandas 2.2.3, protocol 4": (
+        "eNq9Vl9P1EAQv0IPwRiBmCjGxNzj8XI5/yT6YMIphkSLp7kENRpStnfLtbm217Rb4QzoEQFBN4aE9f0+Ah+hjz76"
+        "EfgIPPqms9utUgLHET03aWdnZ+e3v5lMMtNWv3ZGMmLRcQ+5NRQUqk0fFxZ95GBGRx4igmbEfpdNrrFVlqeq7tR9"
+        "Rq8fvm65BPsusoOCg1xUx37A6IUHdrPaeBLr4E4vSw/dtozgjwujo3roela1YWPd4D7ishs6XqugC3gntImFfB+1"
+        "AFb3cbXpBsQPq4TfzIqbjJ4DcHFll2mZDTatGOwjq7C8pmiqNrjJzFGarZGWx0OhA0/vsu2t2D5IlRVWLpcf/4Ql"
+        "ftoUYcb2PAQ7OFu5yfj/FqPqbOX2fWZeNMc5vnkpQc9qKqBP0AErhXnvCGaGY053MnIpmbMt5QQ/5ZT7veIlkgHN"
+        "k2LMA/+z8vhX9l79TuOf6fNS/tK/G3+oscVDNWZOdqkwJ4rlwZQQ7Wqsd+S515L2l7EsLku9WRLiexjLgxV5/jrW"
+        "S57EsWLZ9kuSePtYGdWk33MpG6VuEU4l/HNL8f1oPpa5N/F7pRdH3nsVpfQikfwlz+LbtD0zF9t3JF7bStv3F2J9"
+        "H8lzKcckbnsm6on/2HvJN8nrnfQ70TP5fjnqmr+9dxJH8swleMvd896eS+Puhb/1nvj/7/rJU4n7OZYLX6K+1s/Y"
+        "pyhVPz+2oq71s/ch6lo/nuTb7/rpyDwdrZ/hTWnflnzWop7q55vMQ076F2UekvrJr0ep+tlZF/wxfHTYCC1ozC60"
+        "8GxgW1UsWi90W4UHpQ3w/wbjbXQiPSzU8DIOCgYKYMQ4r7t4SX/Ez8DdbNBsshfDRg0GkGN6rgrKNdGhh2xkYPsG"
+        "tGcHBQ1Gh81QT0aFZKs37RoTlFWXzzLlcBNwTIdePY6Xj9w6J1bh8hAZc6UMcRLkE4iSqgFpegwaPWwwbBSBifkP"
+        "RiSYM2B64uSTSUp3MEEimnlIFyIEZqRVRof0RRvVxfYKsu3mUqDXQg+SiQjWRWgB2wpCo/ALUbAubw=="
+    ),
+}

@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from seg_lib.data.augment import Warp, augmented_copies, slice_augmentation, warp_batch
+from seg_lib.data.cases import Case, read_cases
+from seg_lib.errors import InputError
+from seg_lib.metrics import dice
+
+STILL = Warp(0.0, 0.0, 0.0, 0.0, flips=False, brightness=0.0, contrast=0.0, noise=0.0)
+
+
+def disc(size=64, centre=(30, 36), radius=8):
+    y, x = np.ogrid[:size, :size]
+    return ((y - centre[0]) ** 2 + (x - centre[1]) ** 2 <= radius**2).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def augment():
+    return slice_augmentation()
+
+
+def test_one_seed_one_draw(augment):
+    image, mask = np.arange(64 * 64, dtype=np.uint8).reshape(64, 64), disc()
+    first, again, other = (augment(image, mask, seed=s) for s in (5, 5, 6))
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], other[0])
+
+
+def test_image_and_mask_stay_together():
+    """If the image is the mask, it still is after every geometric change (up to its border)."""
+    geometric = slice_augmentation(intensity=False)
+    for seed in range(20):
+        image, mask = geometric(disc() * 255, disc(), seed)
+        assert mask.dtype == np.uint8 and set(np.unique(mask)) <= {0, 1}
+        assert dice(image > 127, mask > 0) > 0.9
+
+
+def test_a_lesion_never_vanishes(augment):
+    corner = np.zeros((64, 64), np.uint8)
+    corner[0, 0] = 1  # nearly every rotation turns it out of the picture
+    for seed in range(30):
+        assert augment(corner * 255, corner, seed)[1].any()
+
+
+def png_cases(folder, n=3, split="train"):
+    cases = []
+    for i in range(n):
+        paths = folder / f"i{i}.png", folder / f"m{i}.png"
+        Image.fromarray(disc() * 200).save(paths[0])
+        Image.fromarray(disc() * 255).save(paths[1])
+        cases.append(Case(f"c{i}", f"p{i}", *paths, split=split))
+    return cases
+
+
+def test_five_images_from_each(tmp_path):
+    """The source's 708 slices become 3,540 with the same rule."""
+    written = augmented_copies(png_cases(tmp_path), tmp_path / "out", copies=4, seed=1)
+    assert len(written) == 3 * 5 and 708 * 5 == 3540
+    assert {c.patient for c in written} == {"p0", "p1", "p2"}
+    assert [c.case for c in read_cases(tmp_path / "out")][:2] == ["c0", "c0_aug1"]
+    original = np.asarray(Image.open(written[0].image))
+    assert np.array_equal(original, disc() * 200)
+    versions = {np.asarray(Image.open(c.image)).tobytes() for c in written}
+    assert len(versions) > 6, "the copies differ from each other"
+
+
+def test_no_copies_of_test_cases(tmp_path):
+    with pytest.raises(InputError, match="falsify the score"):
+        augmented_copies(png_cases(tmp_path, split="test"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def batch():
+    label = torch.from_numpy(np.stack([disc(), disc(radius=4)]))[:, None].long()
+    return label.float(), label
+
+
+def test_the_warp_that_does_nothing_is_the_identity():
+    image, label = torch.rand(2, 3, 48, 64), torch.randint(0, 2, (2, 1, 48, 64))
+    warped, moved = warp_batch(image, label, torch.Generator(), STILL)
+    assert torch.allclose(warped, image, atol=1e-5)
+    assert torch.equal(moved, label)
+
+
+def test_a_flip_is_torch_flip():
+    image, label = batch()
+    flips = Warp(0.0, 0.0, 0.0, 0.0, flips=True, brightness=0.0, contrast=0.0, noise=0.0)
+    seen = set()
+    for seed in range(12):
+        generator = torch.Generator().manual_seed(seed)
+        warped, moved = warp_batch(image, label, generator, flips)
+        for i in range(2):
+            options = {d: image[i].flip(d) for d in ((), (1,), (2,), (1, 2))}
+            fits = [d for d, o in options.items() if torch.allclose(warped[i], o, atol=1e-5)]
+            assert fits, "an image that is none of its four mirror images"
+            assert torch.equal(moved[i], label[i].flip(fits[0]))
+            seen.update(fits)
+    assert seen == {(), (1,), (2,), (1, 2)}
+
+
+def test_warped_image_and_label_stay_together():
+    image, label = batch()
+    plain = Warp(brightness=0.0, contrast=0.0, noise=0.0)
+    for seed in range(10):
+        warped, moved = warp_batch(image, label, torch.Generator().manual_seed(seed), plain)
+        for i in range(2):
+            assert dice(warped[i, 0].numpy() > 0.5, moved[i, 0].numpy() > 0) > 0.85
+
+
+def test_rotation_keeps_area_also_where_the_image_is_not_square():
+    label = torch.from_numpy(disc(96, (48, 48), 12))[None, None, 16:80].long()
+    turn = Warp(90.0, 0.0, 0.0, 0.0, flips=False, brightness=0.0, contrast=0.0, noise=0.0)
+    for seed in range(5):
+        generator = torch.Generator().manual_seed(seed)
+        _, moved = warp_batch(label.float(), label, generator, turn)
+        assert abs(int(moved.sum()) / int(label.sum()) - 1) < 0.03
+
+
+def test_a_generator_fixes_the_warp():
+    image, label = batch()
+    one, two, three = (
+        warp_batch(image, label, torch.Generator().manual_seed(s))[0] for s in (1, 1, 2)
+    )
+    assert torch.equal(one, two) and not torch.equal(one, three)

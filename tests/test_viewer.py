@@ -1,0 +1,256 @@
+"""SliceViewer without a browser: its state, its words, its widgets, and no widget when headless."""
+
+import base64
+import io
+
+import nbformat
+import numpy as np
+import pytest
+from nbclient import NotebookClient
+from PIL import Image
+
+import seg_lib.viewer
+from seg_lib.data.hu import HU_WINDOWS
+from seg_lib.errors import InputError
+from seg_lib.png import png_bytes
+from seg_lib.rendering import FALSE_ALARM, FOUND, MISSED, PREDICTION, TRUTH, render
+from seg_lib.viewer import SliceViewer
+
+SHAPE = (40, 32, 24)
+
+
+@pytest.fixture
+def chest():
+    """A CT with noise, a truth of two lesions (z 5 to 7 and 15 to 18) and half of a prediction."""
+    hu = np.random.default_rng(0).normal(-700, 60, SHAPE).astype(np.float32)
+    truth, prediction = np.zeros((2, *SHAPE), bool)
+    truth[5:10, 6:12, 15:19] = truth[20:28, 10:20, 5:8] = True
+    prediction[22:30, 10:20, 5:8] = True
+    return hu, truth, prediction
+
+
+@pytest.fixture
+def viewer(chest):
+    return SliceViewer(*chest, spacing=(0.8, 0.8, 2.5))
+
+
+@pytest.fixture
+def controls(viewer, monkeypatch):
+    """The widgets as a live notebook would show them."""
+    monkeypatch.setattr(seg_lib.viewer, "widgets_can_display", lambda: True)
+    viewer._repr_mimebundle_()
+    return viewer._controls
+
+
+def decoded(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+def test_opens_at_the_fullest_slice_of_the_lowest_lesion(viewer, chest):
+    assert viewer.view.index == 6
+    assert len(viewer.lesions) == 2
+    assert viewer.view.window == HU_WINDOWS["lung"]
+    assert SliceViewer(chest[0]).view.index == 12  # no mask: in the middle
+
+
+def test_frame_is_what_rendering_draws(viewer):
+    assert np.array_equal(decoded(viewer.frame()), render(viewer.scan, viewer.view))
+
+
+def test_caption_says_slice_millimetres_values_and_lesion(viewer):
+    values = viewer.scan.image[:, :, 6]
+    assert viewer.caption() == (
+        f"axial slice 7 of 24 · z 15.0 mm · HU {values.min():.0f} to {values.max():.0f} · "
+        "lesion 1 of 2"
+    )
+    viewer.change(index=0)
+    assert viewer.caption().endswith("· 2 lesions")
+
+
+def test_next_lesion_goes_up_and_comes_round(viewer):
+    seen = []
+    for step in (viewer.next_lesion, viewer.next_lesion, viewer.previous_lesion):
+        step()
+        seen.append(viewer.view.index)
+    assert seen == [16, 6, 16]
+
+
+def test_next_lesion_stays_in_the_plane_and_shows_its_fullest_slice(viewer):
+    viewer.change(plane="sagittal")
+    viewer.next_lesion()
+    assert (viewer.view.plane, viewer.view.index) == ("sagittal", 7)
+
+
+def test_without_lesions_the_buttons_do_nothing(chest):
+    viewer = SliceViewer(chest[0], np.zeros(SHAPE))
+    viewer.next_lesion()
+    assert viewer.view.index == 12
+
+
+def test_another_plane_opens_where_one_stands(viewer):
+    viewer.change(index=9)
+    viewer.change(plane="coronal", index=3)
+    viewer.change(plane="sagittal")
+    assert viewer.view.index == viewer.lesions[0].peak[0]
+    viewer.change(plane="axial")
+    assert viewer.view.index == 9
+    viewer.change(plane="coronal")
+    assert viewer.view.index == 3
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"index": 24},
+        {"index": -1},
+        {"plane": "coronal", "index": 32},
+        {"plane": "oblique"},
+        {"overlay": "dots"},
+        {"show": "nothing"},
+        {"window": "liver"},
+        {"window": (100, -100)},
+    ],
+)
+def test_a_wrong_change_is_refused_and_changes_nothing(viewer, wrong):
+    before = viewer.view
+    with pytest.raises(InputError):
+        viewer.change(**wrong)
+    assert viewer.view == before
+    viewer.change(index=6)
+    assert viewer.view == before
+
+
+def test_shapes_that_do_not_fit_are_named(chest):
+    with pytest.raises(InputError, match=r"\(40, 32, 23\).*\(40, 32, 24\)"):
+        SliceViewer(chest[0], chest[1][:, :, 1:])
+
+
+@pytest.mark.parametrize(
+    "changes, expected",
+    [
+        ({"show": "both"}, [("truth", TRUTH), ("prediction", PREDICTION)]),
+        ({"show": "truth"}, [("truth", TRUTH)]),
+        (
+            {"show": "difference"},
+            [("found", FOUND), ("missed", MISSED), ("false alarm", FALSE_ALARM)],
+        ),
+        ({"overlay": "none"}, []),
+    ],
+)
+def test_legend_names_what_is_painted(viewer, changes, expected):
+    viewer.change(**changes)
+    assert viewer.legend() == expected
+    assert ("no overlay" in viewer.alt_text()) == (not expected)
+    assert all(words in viewer.alt_text() for words, _ in expected)
+
+
+def test_save_writes_the_current_view(viewer, tmp_path):
+    viewer.change(plane="coronal", overlay="filled")
+    viewer.save(tmp_path / "pictures" / "view.png")
+    assert (tmp_path / "pictures" / "view.png").read_bytes() == viewer.frame()
+
+
+def test_a_2d_image_has_one_plane_and_no_position(chest):
+    viewer = SliceViewer(chest[0][:, :, 6].T, chest[1][:, :, 6].T)
+    assert viewer.caption().startswith("HU ")
+    assert "slice" not in viewer.caption()
+    assert decoded(viewer.frame()).shape == (410, 512, 3)
+
+
+# Headless: one picture, no widget.
+
+
+def test_headless_shows_one_picture_and_words(viewer, monkeypatch):
+    monkeypatch.setenv("SEG_LIB_HEADLESS", "1")
+    bundle = viewer._repr_mimebundle_()
+    assert set(bundle) == {"image/png", "text/plain"}
+    assert bundle["text/plain"].startswith("SliceViewer(40 × 32 × 24 voxels of 0.8 × 0.8 × 2.5 mm")
+    png = base64.b64decode(bundle["image/png"])
+    assert len(png) < 160_000
+    assert len(np.unique(decoded(png).reshape(-1, 3), axis=0)) > 50
+    assert viewer._controls is None
+
+
+def test_a_notebook_run_by_a_program_holds_no_widget_state(monkeypatch, tmp_path):
+    for name in ("SEG_LIB_HEADLESS", "JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG"):
+        monkeypatch.delenv(name, raising=False)
+    cell = (
+        "import sys, numpy as np\n"
+        "from seg_lib.viewer import SliceViewer\n"
+        "display(SliceViewer(np.random.default_rng(0).normal(-500, 300, (16, 16, 4))))\n"
+        "print('ipywidgets' in sys.modules)"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
+    NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    shown, printed = notebook.cells[0].outputs
+    assert set(shown["data"]) == {"image/png", "text/plain"}
+    assert printed["text"] == "False\n"
+    assert "widgets" not in notebook.metadata
+
+
+# Widgets: each change sends one picture.
+
+
+def test_live_shows_widgets_and_a_picture_for_those_who_cannot(viewer, controls):
+    bundle = viewer._repr_mimebundle_()
+    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == controls.box.model_id
+    assert base64.b64decode(bundle["image/png"])[1:4] == b"PNG"
+    assert bundle["text/plain"] == repr(viewer)
+
+
+def test_the_image_has_alternative_text_and_is_the_frame(viewer, controls):
+    assert f'alt="{viewer.alt_text()}"' in controls.picture.value
+    assert base64.b64encode(viewer.frame()).decode() in controls.picture.value
+
+
+ACTIONS = {
+    "slice": lambda controls: setattr(controls.index, "value", 11),
+    "plane": lambda controls: setattr(controls.plane, "value", "sagittal"),
+    "window": lambda controls: setattr(controls.preset, "value", "bone"),
+    "level": lambda controls: setattr(controls.level, "value", 40),
+    "width": lambda controls: setattr(controls.width, "value", 333),
+    "overlay": lambda controls: setattr(controls.overlay, "value", "filled"),
+    "show": lambda controls: setattr(controls.show, "value", "difference"),
+    "next": lambda controls: controls.next.click(),
+    "previous": lambda controls: controls.previous.click(),
+}
+
+
+@pytest.mark.parametrize("name", ACTIONS)
+def test_each_action_sends_exactly_one_new_picture(viewer, controls, name):
+    sent = []
+    controls.picture.observe(lambda change: sent.append(change.new), "value")
+    ACTIONS[name](controls)
+    assert len(sent) == 1
+    assert base64.b64encode(png_bytes(render(viewer.scan, viewer.view))).decode() in sent[0]
+
+
+def test_widgets_follow_the_code(viewer, controls):
+    viewer.change(plane="coronal", index=31, window=(-50.0, 250.0), overlay="filled", opacity=0.7)
+    assert (controls.plane.value, controls.index.value, controls.index.max) == ("coronal", 31, 31)
+    assert (controls.level.value, controls.width.value) == (100, 300)
+    assert controls.preset.value == "own"
+    assert controls.opacity.value == 0.7 and not controls.opacity.disabled
+    viewer.change(window="soft tissue", overlay="outline")
+    assert controls.preset.value == "soft tissue" and controls.opacity.disabled
+
+
+def test_window_can_be_set_by_level_and_width(viewer, controls):
+    controls.level.value = 0
+    controls.width.value = 400
+    assert viewer.view.window == (-200.0, 200.0)
+
+
+def test_slider_survives_a_plane_with_fewer_slices(viewer, controls):
+    viewer.change(plane="sagittal", index=39)
+    controls.plane.value = "axial"
+    assert (controls.index.value, controls.index.max) == (6, 23)
+
+
+def test_grey_images_get_grey_levels(monkeypatch):
+    monkeypatch.setattr(seg_lib.viewer, "widgets_can_display", lambda: True)
+    picture = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+    viewer = SliceViewer(picture, picture > 100)
+    viewer._repr_mimebundle_()
+    assert viewer._controls.preset.value == "grey"
+    assert (viewer._controls.level.value, viewer._controls.width.value) == (128, 255)
