@@ -53,19 +53,28 @@ def save_checkpoint(
 
     Taught in notebook 06.
     """
-    # A copy each: safetensors refuses tensors that share memory (tied weights) or have gaps.
-    apart = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in tensors.items()
-    }
     metadata = {"about": json.dumps({"format": FORMAT, **about})}
     with written_whole(path) as part:
         try:
-            save_file(apart, part, metadata=metadata)
+            save_file(_apart(tensors), part, metadata=metadata)
         except SafetensorError as error:
             raise OSError(str(error)) from error
         if keep_previous and Path(path).exists():
             _keep(Path(path), previous_of(path))
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU; copies of those that share memory (tied weights) or have gaps."""
+    apart: dict[str, Tensor] = {}
+    taken = set()
+    for name, tensor in tensors.items():
+        tensor = tensor.detach().cpu()
+        memory = tensor.untyped_storage().data_ptr()
+        if memory in taken or not tensor.is_contiguous():  # safetensors would refuse it
+            tensor = tensor.clone(memory_format=torch.contiguous_format)
+        taken.add(memory)
+        apart[name] = tensor
+    return apart
 
 
 def _keep(path: Path, previous: Path) -> None:
@@ -187,7 +196,8 @@ def _load_pt(path: Path) -> dict[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a hostile or broken file can make the reader fail in any way
         refused = re.search(r"GLOBAL (\S+)", str(error))
-        fault = f"asks to run {refused[1]}" if refused else f"cannot be read ({_headline(error)})"
+        why = " ".join(str(error).split())[:100]
+        fault = f"asks to run {refused[1]}" if refused else f"cannot be read ({why})"
         raise InputError(
             f"{path}: {fault}; take only weights saved as plain tensors, best as .safetensors."
         ) from error
@@ -199,11 +209,6 @@ def _load_pt(path: Path) -> dict[str, Tensor]:
             f"{path}: holds something else than a dictionary of tensors; save model.state_dict()."
         )
     return content
-
-
-def _headline(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:120] if lines else type(error).__name__
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

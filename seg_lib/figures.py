@@ -47,7 +47,7 @@ def overlay_panel(
     """One row a case: the image, the truth on it, the prediction with the truth on it.
 
     Args:
-        images: (H, W) or (1, H, W) each; HU, uint8 or [0, 1].
+        images: (H, W) or (1, H, W) each, or one (N, 1, H, W) array; HU, uint8 or [0, 1].
         truths: masks of the same shapes, or None for no such column.
         predictions: masks or probability maps of the same shapes, or None for no such column.
         titles: one a row, for example case and Dice.
@@ -67,8 +67,7 @@ def overlay_panel(
     figure = new_figure(2.3 * len(columns) + 0.3, 2.3 * len(images) + 0.5)
     panels = figure.subplots(len(images), len(columns), squeeze=False)
     for row, image in enumerate(images):
-        masks = (values and _slice(values[row]) for values in (truths, predictions))
-        scan = open_scan(_slice(image), *masks)
+        scan = open_scan(_slice(image), _slice_of(truths, row), _slice_of(predictions, row))
         limits = window_limits(window or scan.default_window)
         for axes, name in zip(panels[row], columns, strict=True):
             overlay = "none" if name == "image" else "outline"
@@ -159,7 +158,7 @@ def grid_of_images(
     figure = new_figure(1.8 * n_columns, (1.8 if titles is None else 2.05) * n_rows)
     panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
     for number, image in enumerate(images):
-        scan = open_scan(_slice(image), None if masks is None else _slice(masks[number]))
+        scan = open_scan(_slice(image), _slice_of(masks, number))
         view = View(window=window_limits(window or scan.default_window), size_px=320)
         _picture(panels[number], render(scan, view))
         if titles is not None:
@@ -213,6 +212,10 @@ def _legend(figure: Figure, scan: Scan) -> None:
 def _slice(values: Any) -> np.ndarray:
     array = np.asarray(values)
     return array[0] if array.ndim == 3 and array.shape[0] == 1 else array
+
+
+def _slice_of(arrays: Sequence[Any] | None, number: int) -> np.ndarray | None:
+    return None if arrays is None else _slice(arrays[number])
 
 
 def _check_lengths(lists: dict[str, Sequence[Any] | None]) -> None:

@@ -121,7 +121,7 @@ def read_loss_log(path: str | Path) -> list[Row]:
             columns = cells
         elif columns and cells[0].isdigit():
             rows.append(_loss_log_row(path, number, columns, cells))
-        elif columns and len(cells) > 1:
+        elif columns and re.fullmatch(r"[\s\d.,]*\d[\s\d.,]*", ",".join(cells[1:])):
             raise InputError(f"{path}, line {number}: {line.strip()!r} is no row of a loss log.")
     if not columns:
         raise InputError(f"{path}: no header 'epoch, loss, mean, …'; this is not a loss log.")

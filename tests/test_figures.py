@@ -5,6 +5,7 @@ import io
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -96,7 +97,7 @@ def test_panel_has_the_columns_that_were_given(slices):
 
 
 def test_panel_takes_tensors_with_a_channel_axis(slices):
-    with_channel = [[array[None] for array in arrays] for arrays in slices]
+    with_channel = [torch.tensor(np.stack(arrays)[:, None].astype(np.float32)) for arrays in slices]
     for one, other in zip(
         overlay_panel(*with_channel).axes, overlay_panel(*slices).axes, strict=True
     ):

@@ -410,6 +410,13 @@ def test_a_mask_that_does_not_fit_is_not_written(tmp_path, image, mask):
     assert not (tmp_path / "m.nii.gz").exists()
 
 
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, image):
+    path = tmp_path / "ct.nii.gz" / "m.nii.gz"  # the folder is a file
+    with pytest.raises(InputError, match="cannot be written") as refusal:
+        write_mask(path, MASK, image)
+    assert str(refusal.value).startswith(f"{path}: ")
+
+
 def test_bool_masks_are_written_and_bytes_are_repeatable(tmp_path, image):
     write_mask(tmp_path / "a.nii.gz", MASK.astype(bool), image)
     write_mask(tmp_path / "b.nii.gz", MASK, image)

@@ -56,6 +56,7 @@ def test_a_run_without_validation_logs_its_training_loss(tmp_path):
 
 THEIRS = "\n\nTue Jan  2 03:04:05 2024\nepoch, loss, mean, ptv, ctv, gtv, organs\n"
 PRINTED = "Text before the table.\n\nTue Jan 2 03:04:05 2024\n\nepoch\tloss\tmean\tptv\tctv\tgtv\n"
+AFTER = "\n\nA sentence, and another, with the number 2024."
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ PRINTED = "Text before the table.\n\nTue Jan 2 03:04:05 2024\n\nepoch\tloss\tmea
     [
         THEIRS + "60, 1.025, 0.000019, 0.000\n65, 0.982, 0.031315, 0.031\n\nFinished at noon",
         THEIRS + "60, 1.025, 0.000019, 0.000\n" + THEIRS + "65, 0.982, 0.031315, 0.031\n",
-        PRINTED + "60\t1.025\t0.000019\t0.000\t\t\n65\t0.982\t0.031315\t0.031\t\t\n\nAnd after.",
+        PRINTED + "60\t1.025\t0.000019\t0.000\t\t\n65\t0.982\t0.031315\t0.031\t\t" + AFTER,
     ],
     ids=["code of MM-LLM-RO", "continued with a second header", "printed in source 000"],
 )

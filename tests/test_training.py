@@ -17,6 +17,7 @@ from torch import nn
 from seg_lib.checkpoints import load_checkpoint, load_weights
 from seg_lib.errors import DataWarning, InputError, TrainingError
 from seg_lib.files import folder_lock
+from seg_lib.inference import predict_slices
 from seg_lib.losses import dice_ce
 from seg_lib.run_log import read_history
 from seg_lib.steps import segmentation_step
@@ -541,17 +542,39 @@ def test_the_moving_average_validates_in_the_precision_of_the_run(tmp_path):
     assert seen == [torch.bfloat16]
 
 
+def precision_of(model):
+    """A set that fills with the (device, number type) of what the first layer puts out."""
+    seen = set()
+    model[0].register_forward_hook(lambda m, i, out: seen.add((out.device.type, out.dtype)))
+    return seen
+
+
 def test_automatic_precision_on_a_cpu_is_float32_and_fp16_is_refused(tmp_path):
-    seen = []
-
-    def step(model, batch):
-        seen.append(torch.is_autocast_enabled("cpu"))
-        return segmentation_step(model, batch)
-
-    fit(network(), step, AugmentedBatches(), TrainConfig(epochs=1), tmp_path)
-    assert seen == [False] * 3
+    model = network()
+    seen = precision_of(model)
+    fit(model, segmentation_step, AugmentedBatches(), TrainConfig(epochs=1), tmp_path)
+    assert seen == {("cpu", torch.float32)}
     with pytest.raises(InputError, match="fp16"):
-        fit(network(), step, AugmentedBatches(), TrainConfig(precision="fp16"), tmp_path)
+        fit(model, segmentation_step, AugmentedBatches(), TrainConfig(precision="fp16"), tmp_path)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_it_learns_in_bfloat16_and_resumes(tmp_path, monkeypatch):
+    monkeypatch.delenv("ACCELERATE_USE_CPU")
+    model = network(1)
+    seen = precision_of(model)
+
+    def validate(model):
+        probability = predict_slices(model, AugmentedBatches().images)
+        return {"score": -abs(probability - AugmentedBatches().labels).mean()}
+
+    config = TrainConfig(epochs=6, learning_rate=0.02, ema_decay=0.5)
+    run = functools.partial(fit, batches=AugmentedBatches(), config=config, out_dir=tmp_path)
+    run(network(), step=stop_after(8), validate=validate)
+    history = run(model, step=segmentation_step, validate=validate, resume=True)
+    assert seen == {("cuda", torch.bfloat16)}
+    assert len(history) == 6 and history[-1]["loss"] < history[0]["loss"]
 
 
 def test_the_moving_average_by_hand():

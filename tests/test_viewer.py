@@ -1,6 +1,7 @@
 """SliceViewer without a browser: its state, its words, its widgets, and no widget when headless."""
 
 import base64
+import importlib.util
 import io
 
 import nbformat
@@ -186,6 +187,13 @@ def test_a_notebook_run_by_a_program_holds_no_widget_state(monkeypatch, tmp_path
     assert set(shown["data"]) == {"image/png", "text/plain"}
     assert printed["text"] == "False\n"
     assert "widgets" not in notebook.metadata
+
+
+def test_without_ipywidgets_a_person_gets_the_picture(monkeypatch):
+    monkeypatch.setattr(seg_lib.viewer, "is_watched", lambda: True)
+    assert seg_lib.viewer.widgets_can_display()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert not seg_lib.viewer.widgets_can_display()
 
 
 # Widgets: each change sends one picture.

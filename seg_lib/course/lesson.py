@@ -99,6 +99,13 @@ class Lesson:
         shown = base64.b64encode(picture.getvalue()).decode()
         _show({"image/png": shown, "text/plain": alt}, alt, {"image/png": {"alt": alt}})
 
+    def table(self, rows: list[dict]) -> None:
+        """Show rows (dictionaries with the same keys) as a table; numbers with three decimals."""
+        from seg_lib.charts import markdown_table
+
+        text = markdown_table(rows)
+        _show({"text/markdown": text, "text/plain": text}, text)
+
     def phantom(self, kind: str, n_cases: int | None = None, size=None, seed=None) -> Path:
         """A folder with phantom cases, made at the first call and kept for the next.
 

@@ -46,7 +46,7 @@ class SliceAugmentation:
             A.ElasticTransform(alpha=30, sigma=6, p=0.3),
         ]
         if intensity:
-            steps += [A.RandomBrightnessContrast(brightness_limit=0.15, contrast_limit=0.15, p=0.5)]
+            steps += [A.RandomBrightnessContrast(brightness_limit=0.1, contrast_limit=0.1, p=0.5)]
         self.compose = A.Compose(steps)
 
     def __call__(

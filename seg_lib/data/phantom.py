@@ -14,9 +14,18 @@ import numpy as np
 
 from seg_lib.data import phantom_tables as tables
 from seg_lib.data.cases import Case
-from seg_lib.data.phantom_files import write_pickles, write_volumes
+from seg_lib.data.phantom_files import write_lungrads_pickle, write_pickles, write_volumes
 from seg_lib.data.phantom_scan import Patient, sample_patient, scan, slice_grid, volume_grid
 from seg_lib.errors import InputError
+
+__all__ = [
+    "PhantomSlice",
+    "PhantomVolume",
+    "lung_slice",
+    "lung_volume",
+    "make_phantom",
+    "write_lungrads_pickle",
+]
 
 DEFAULT_SIZES = {"lung2d": 512, "lung3d": (128, 128, 48)}
 FEWEST_CASES = {"lung2d": 4, "lung3d": 1}  # four slices are at least two patients: train and test

@@ -5,21 +5,18 @@ format is the point: what reads these files reads the real sets too. Taught in n
 """
 
 import dataclasses
-import gzip
-import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import nibabel as nib
 import numpy as np
 import pandas as pd
 from scipy.ndimage import label, uniform_filter
 
 from seg_lib.data.cases import CASES_CSV, Case, write_cases
+from seg_lib.data.nifti import Volume, write_image, write_mask
+from seg_lib.data.nifti_stream import as_stored
+from seg_lib.data.patients import PATIENTS_CSV
 from seg_lib.files import write_text, written_whole
-
-PATIENTS_CSV = "patients.csv"
-PICKLE_COLUMNS = ("label1", "mask", "hu_array", "hu_array_old")
 
 
 def write_pickles(drawn: Iterable[tuple], folder: Path) -> list[Case]:
@@ -33,45 +30,49 @@ def write_pickles(drawn: Iterable[tuple], folder: Path) -> list[Case]:
         The cases, each with the pickle it is in as image.
     """
     (folder / PATIENTS_CSV).unlink(missing_ok=True)
-    cases, rows = [], {"train": [], "test": []}
+    cases, slices = [], {"train": [], "test": []}
     lines = ["pickle,row,patient,spacing_mm"]
     for case, slice_ in drawn:
-        name, row = f"lung_cancer_{case.split}.pkl", len(rows[case.split])
+        name, row = f"lung_cancer_{case.split}.pkl", len(slices[case.split])
         spacing = " ".join(map(repr, slice_.spacing_mm))
-        lines.append(f"{name},{row},{slice_.patient},{spacing}")
-        rows[case.split].append(lungrads_row(slice_))
+        lines.append(f"{name},{row},{case.patient},{spacing}")
+        slices[case.split].append(slice_)
         cases.append(dataclasses.replace(case, image=folder / name))
-    for split, table in rows.items():
-        write_lungrads_pickle(folder / f"lung_cancer_{split}.pkl", table)
+    for split, records in slices.items():
+        write_lungrads_pickle(folder / f"lung_cancer_{split}.pkl", records)
     write_text(folder / PATIENTS_CSV, "\n".join(lines) + "\n")
     return cases
 
 
-def lungrads_row(slice_) -> tuple[str, np.ndarray, np.ndarray, np.ndarray]:
-    """One row of the public layout: class, mask, HU of the lung alone, HU."""
-    lung = rough_lung(slice_.hu, slice_.spacing_mm[0])
-    return slice_.lungrads, slice_.mask, slice_.hu * lung, slice_.hu
+def write_lungrads_pickle(path: str | Path, records: Sequence) -> None:
+    """Write slices in the layout of the public Lung-RADS set.
 
+    That is a pickled DataFrame whose cells are objects: ``label1`` text, ``mask`` (H, W) of 0 and
+    1, ``hu_array`` (H, W) HU with everything but the lung zeroed, ``hu_array_old`` (H, W) HU. To
+    save space masks are uint8 and HU float32 here.
 
-def write_lungrads_pickle(path: Path, rows: list[tuple]) -> None:
-    """Write rows (label1, mask, hu_array, hu_array_old) as a pickled DataFrame of objects."""
-    table = pd.DataFrame(
-        {
-            name: pd.Series([row[column] for row in rows], dtype=object)
-            for column, name in enumerate(PICKLE_COLUMNS)
-        }
-    )
-    table.columns = pd.Index(PICKLE_COLUMNS, dtype=object)
+    Args:
+        path: where to.
+        records: anything with ``lungrads``, ``mask`` and ``hu``: ``PhantomSlice``, ``SliceRecord``.
+    """
+    columns = {
+        "label1": [record.lungrads for record in records],
+        "mask": [record.mask for record in records],
+        "hu_array": [record.hu * rough_lung(record.hu) for record in records],
+        "hu_array_old": [record.hu for record in records],
+    }
+    # Objects everywhere, names included: what pandas wrote before it had a type for text.
+    table = pd.DataFrame({name: pd.Series(cells, dtype=object) for name, cells in columns.items()})
+    table.columns = pd.Index(list(columns), dtype=object)
     with written_whole(path) as part:
         table.to_pickle(part, compression=None, protocol=4)
 
 
-def rough_lung(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
+def rough_lung(hu: np.ndarray) -> np.ndarray:
     """Lungs by thresholding, as the public set was prepared: nobody corrected the result.
 
     Args:
         hu: one slice (H, W), HU.
-        pixel_mm: distance between pixels.
 
     Returns:
         (H, W) float32 of 0 and 1. Nodules at the pleura are often lost.
@@ -80,12 +81,15 @@ def rough_lung(hu: np.ndarray, pixel_mm: float) -> np.ndarray:
     outside = np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]])  # air of the room
     small = np.flatnonzero(np.bincount(parts.ravel()) < 0.002 * hu.size)
     lung = ~np.isin(parts, np.concatenate([[0], outside, small]))
-    closed = uniform_filter(lung.astype(np.float32), max(3, round(12.0 / pixel_mm))) > 0.5
+    closed = uniform_filter(lung.astype(np.float32), max(3, len(hu) // 32)) > 0.5
     return (lung | closed).astype(np.float32)
 
 
 def write_volumes(drawn: Iterable[tuple], folder: Path) -> list[Case]:
     """Write ``images``, ``labels`` and, last, ``cases.csv``.
+
+    Every third volume is stored LPS, the axis order of most scanners' files; in mm it lies where it
+    should all the same.
 
     Args:
         drawn: pairs of a case without path and its ``PhantomVolume``.
@@ -97,37 +101,18 @@ def write_volumes(drawn: Iterable[tuple], folder: Path) -> list[Case]:
     (folder / CASES_CSV).unlink(missing_ok=True)
     cases = []
     for number, (case, volume) in enumerate(drawn):
-        name = f"{case.case}.nii.gz"
-        image, mask = folder / "images" / name, folder / "labels" / name
-        as_lps = number % 3 == 1
-        write_nifti(image, volume.hu, volume.affine, as_lps)
-        write_nifti(mask, volume.mask, volume.affine, as_lps)
-        cases.append(dataclasses.replace(case, image=image, label=mask))
+        image, label_ = (folder / kind / f"{case.case}.nii.gz" for kind in ("images", "labels"))
+        stored = lps_affine(volume.affine, volume.hu.shape) if number % 3 == 1 else volume.affine
+        write_image(image, as_stored(volume.hu, stored), stored)
+        like = Volume(volume.hu, volume.affine, stored, volume.hu.shape, image)
+        write_mask(label_, volume.mask, like)
+        cases.append(dataclasses.replace(case, image=image, label=label_))
     write_cases(cases, folder)
     return cases
 
 
-def write_nifti(path: Path, array: np.ndarray, affine: np.ndarray, as_lps: bool = False) -> None:
-    """Write an (X, Y, Z) RAS array, in the type it has; the position in mm is always right.
-
-    Args:
-        path: ends in ``.nii.gz``.
-        array: (X, Y, Z).
-        affine: (4, 4) voxel to RAS mm.
-        as_lps: store the first two axes the other way round, as most scanners' files are.
-    """
-    if as_lps:
-        last = np.array([*np.array(array.shape[:2]) - 1, 0, 1])
-        turned = affine @ np.diag([-1.0, -1.0, 1.0, 1.0])
-        turned[:, 3] = affine @ last
-        array, affine = array[::-1, ::-1], turned
-    image = nib.Nifti1Image(array, affine)
-    image.header.set_xyzt_units("mm")
-    image.set_qform(affine, code=1)
-    image.set_sform(affine, code=1)
-    packed = io.BytesIO()
-    # Level 1 is five times as fast as the default and a few per cent larger.
-    with gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=packed, mtime=0) as stream:
-        stream.write(image.to_bytes())
-    with written_whole(path) as part:
-        part.write_bytes(packed.getvalue())
+def lps_affine(affine: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """The affine (4, 4) of a RAS array (X, Y, Z) once its first two axes run the other way."""
+    flip = np.diag([-1.0, -1.0, 1.0, 1.0])
+    flip[:2, 3] = shape[0] - 1, shape[1] - 1
+    return affine @ flip

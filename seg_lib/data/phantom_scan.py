@@ -50,7 +50,7 @@ def sample_patient(rng: np.random.Generator, pixels: int = 512) -> Patient:
     """Draw a patient whose nodules can all be seen on an image of ``pixels`` columns."""
     anatomy = sample_anatomy(rng)
     field_mm = 2 * anatomy.scale[0] * (162.0 + anatomy.fat_mm) * float(rng.uniform(1.02, 1.12))
-    smallest_mm = tables.SMALLEST_DIAMETER_PIXELS * field_mm / pixels
+    smallest_mm = min(tables.SMALLEST_DIAMETER_PIXELS * field_mm / pixels, 20.0)
     vessels, airways = grow_vessels(anatomy, rng)
     n_nodules = choose(rng, tables.NODULES_PER_PATIENT)
     traits = [sample_traits(rng, smallest_mm) for _ in range(n_nodules)]
