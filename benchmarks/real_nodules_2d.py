@@ -15,7 +15,6 @@ network that has not seen its patient. Two tables:
 
 import argparse
 import json
-import time
 from functools import partial
 from pathlib import Path
 
@@ -34,6 +33,7 @@ from seg_lib.figure_style import save_figure
 from seg_lib.files import write_text
 from seg_lib.inference import predict_slices
 from seg_lib.models import build_model
+from seg_lib.run_log import read_history
 from seg_lib.slices2d import score_slices
 from seg_lib.steps import segmentation_step
 from seg_lib.tasks import dice_line
@@ -107,7 +107,8 @@ def train_network(train: SliceSet, out: Path, words: argparse.Namespace, epochs:
     size = train.images.shape[-1]
     about = {"task": "slices2d", "network": words.network, "sizes": sizes, "size": size}
     about |= {"window": list(WINDOW), "native_pixels": True}
-    fit(model, segmentation_step, batches, config, out, about=about)
+    resume = (out / "last.safetensors").is_file()  # a fold that is done is not trained again
+    fit(model, segmentation_step, batches, config, out, resume=resume, about=about)
     load_weights(model, out / "best.safetensors")
     return model
 
@@ -162,6 +163,11 @@ def run_fold(kind: str, blocks: list, fold: int, words: argparse.Namespace) -> d
     return {name: score_slices(found, test) for name, found in masks.items()}
 
 
+def epochs_of(kind: str, fold: int, words: argparse.Namespace) -> list[dict]:
+    """The history of a fold's training."""
+    return read_history(words.runs / f"{kind}{fold}")["history"]
+
+
 def draw(test: SliceSet, masks: np.ndarray, words: argparse.Namespace) -> None:
     """Six held-out nodules from small to large: image, truth, prediction."""
     order = np.argsort(test.labels.sum((1, 2, 3)))
@@ -190,14 +196,14 @@ def main() -> None:
     words = parser.parse_args()
     blocks = read_blocks(words.data)
     for kind in words.kinds.split(","):
-        began, worked, rows = time.monotonic(), time.process_time(), {}
+        rows: dict[str, list] = {}
         for fold in range(words.folds):
             for name, found in run_fold(kind, blocks, fold, words).items():
                 rows.setdefault(name, []).extend(found)
-        took = {"wall_minutes_a_fold": (time.monotonic() - began) / 60 / words.folds}
-        took["core_minutes_a_fold"] = (time.process_time() - worked) / 60 / words.folds
         summary = {name: evaluation.summarise(found) for name, found in rows.items()}
-        result = {"kind": kind, "network": words.network, "folds": words.folds} | took
+        result = {"kind": kind, "network": words.network, "folds": words.folds}
+        seconds = [row["seconds"] for f in range(words.folds) for row in epochs_of(kind, f, words)]
+        result |= {"training_minutes_a_fold": sum(seconds) / 60 / words.folds}
         result |= {"epochs": words.epochs, "seed": words.seed, "machine": machine()}
         result |= {"summary": summary, "rows": rows}
         path = words.out / f"real_nodules_2d_{kind}_{words.network}.json"

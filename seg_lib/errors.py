@@ -1,7 +1,7 @@
 """The errors and the warning that a user of seg_lib may meet.
 
-Each message is one sentence that says *what* is wrong, *where* (file, case, row, voxel) and *what to
-do*. The command line prints it without a traceback; everything else is a bug and shows one.
+Each message is one sentence that says *what* is wrong, *where* (file, case, row, voxel) and *what
+to do*. The command line prints it without a traceback; everything else is a bug and shows one.
 """
 
 

@@ -17,7 +17,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     killed halfway leaves at most a hidden ``.part-…`` file and never a damaged ``path``.
 
     Raises:
-        InputError: the folder is read-only, the disk is full, or another file fault; names ``path``.
+        InputError: the folder is read-only or the disk is full; names ``path``.
     """
     path = Path(path)
     part = path.with_name(f".part-{os.getpid()}-{path.name}")

@@ -122,7 +122,7 @@ def test_a_broken_png_is_named(tmp_path):
 
 def test_slices_of_volumes_take_the_largest_lesion(tmp_path):
     cases = make_phantom("lung3d", 2, (128, 128, 40), 0, tmp_path)
-    found = slices_of_volumes(cases, size=64)
+    found = slices_of_volumes(cases, size=128)
     assert len(found) == 2
     for i, case in enumerate(cases):
         image = read_image(case.image)
@@ -132,7 +132,7 @@ def test_slices_of_volumes_take_the_largest_lesion(tmp_path):
         assert np.array_equal(found.labels[i, 0], axial_view(mask, z))
         grey = to_grey(axial_view(image.array, z), HU_WINDOWS["nodule"])
         assert np.array_equal(found.images[i, 0], grey)
-    every = slices_of_volumes(cases, size=64, per_case="all-positive")
+    every = slices_of_volumes(cases, size=128, per_case="all-positive")
     assert len(every) > 2 and (every.labels.sum((1, 2, 3)) > 0).all()
 
 
@@ -140,8 +140,7 @@ def test_slices_of_volumes_take_the_largest_lesion(tmp_path):
 def test_real_nodules_lie_in_the_middle(lidc_nodules):
     names = sorted(p.name for p in (lidc_nodules / "image").iterdir())[:20]
     cases = [
-        Case(n, n[:14], lidc_nodules / "image" / n, lidc_nodules / "nodule_mask" / n)
-        for n in names
+        Case(n, n[:14], lidc_nodules / "image" / n, lidc_nodules / "nodule_mask" / n) for n in names
     ]
     found = slices_of_volumes(cases, size=64)
     assert len(found) == 20

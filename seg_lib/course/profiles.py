@@ -68,7 +68,7 @@ TABLE = {
         | {"n_cases": 944, "phantom_size": 512, "size": 256, "batch_size": 16}
         | {"epochs": 60, "learning_rate": 1e-3, "budget_s": 1200, "budget_mb": 12000},
         # Source 002: 708 train and 98 test slices, 5 stored images of each train slice (here fresh
-        # augmentation in five times as many epochs), 256 px, ImageNet encoder, binary cross-entropy,
+        # augmentation in five times as many epochs), 256 px, ImageNet encoder, cross-entropy,
         # Adam 1e-4, 100 epochs of 443 batches of 8. Budget: a guess for a laptop GPU, not measured.
         "paper": NETWORK
         | {"n_cases": 944, "phantom_size": 512, "size": 256, "encoder_weights": "imagenet"}

@@ -1,1 +1,1 @@
-"""Floor of the data: files become cases, cases become arrays and tensors. Asks no model anything."""
+"""Floor of the data: files become cases, cases become arrays and tensors."""

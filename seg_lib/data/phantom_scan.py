@@ -99,10 +99,10 @@ def _grid(patient: Patient, size: tuple[int, ...], z: np.ndarray) -> Grid:
 
 def _scars(vessels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Bands of collapsed or scarred lung: as dense as a nodule, but long and thin."""
-    starts = vessels[rng.integers(len(vessels), size=rng.integers(2, 6)), 3:6]
+    starts = vessels[rng.integers(len(vessels), size=rng.integers(3, 7)), 3:6]
     along = rng.normal(0.0, 1.0, starts.shape) * np.array([1.0, 1.0, 0.25])
     along *= rng.uniform(20.0, 50.0, (len(starts), 1)) / np.linalg.norm(along, axis=1)[:, None]
-    radii = np.repeat(rng.uniform(1.2, 3.2, (len(starts), 1)), 2, axis=1)
+    radii = np.repeat(rng.uniform(1.4, 3.6, (len(starts), 1)), 2, axis=1)
     return np.concatenate([starts, starts + along, radii], axis=1).astype(np.float32)
 
 

@@ -23,7 +23,7 @@ from seg_lib.data.cases import CASES_CSV, Case, read_cases, write_cases
 from seg_lib.data.hu import HU_WINDOWS, apply_window
 from seg_lib.data.nifti import axial_view, read_image, read_mask
 from seg_lib.data.patients import patients_of_rows
-from seg_lib.data.pickles import read_lungrads_pickle
+from seg_lib.data.pickles import SliceRecord, read_lungrads_pickle
 from seg_lib.errors import InputError
 from seg_lib.files import sha256_of, write_text, written_whole
 
@@ -123,17 +123,19 @@ def pickle_to_png(
         cases.append(
             Case(name, patient, image, label, split, subtype=record.lungrads, spacing_mm=spacing)
         )
-    census = {
-        "window_hu": list(window),
-        "size": size,
-        "sha256": sha256_of(pickle),
-        "slices": len(records),
-        "classes": dict(sorted(Counter(r.lungrads for r in records).items())),
-        "smallest_hu": dict(sorted(Counter(str(int(r.hu.min())) for r in records).items())),
-        "split_provenance": provenance,
-    }
+    census = {"window_hu": list(window), "size": size, "sha256": sha256_of(pickle)}
+    census |= _census(records) | {"split_provenance": provenance}
     _write_index(out_dir, cases, {pickle.name: census})
     return cases
+
+
+def _census(records: Sequence[SliceRecord]) -> dict[str, Any]:
+    """How many slices of each class, and of each smallest value (the padding of the scanner)."""
+    classes, smallest = (
+        dict(sorted(Counter(values).items()))
+        for values in ([r.lungrads for r in records], [str(int(r.hu.min())) for r in records])
+    )
+    return {"slices": len(records), "classes": classes, "smallest_hu": smallest}
 
 
 def save_png(path: Path, pixels: np.ndarray) -> None:
