@@ -5,6 +5,7 @@ No logic lives here. Exit code 0 only when all went well, 1 when something hande
 """
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -165,6 +166,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; a fault of the input is one sentence on stderr, a bug is a traceback."""
     words = build_parser().parse_args(arguments)
+    # Before torch is loaded: threads that wait do not spin, 5 times faster on a busy machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with warnings.catch_warnings():
         warnings.showwarning = say_warning
         warnings.simplefilter("always", DataWarning)

@@ -138,6 +138,7 @@ def train_slices(
         optimizer=sizes.optimizer,
         learning_rate=sizes.learning_rate,
         minutes=how.get("minutes"),
+        checkpoint_every=max(1, sizes.epochs // 4),
         seed=seed,
     )
     step = partial(segmentation_step, loss=LOSSES[sizes.loss])

@@ -61,6 +61,8 @@ def train_task(task: str, data: Path, out: Path, profile: str, seed: int, **how:
         raise InputError(
             f"{task} has no network {how['network']!r}; choose: {', '.join(chosen.networks)}."
         )
+    if (out / "best.safetensors").exists() and not how.get("resume"):
+        raise InputError(f"{out}: holds a run; go on with --resume or choose another folder.")
     sizes = settings(chosen.lesson, profile)
     parts = chosen.load(data, out, sizes.size, seed)
     model = chosen.train(parts, out, sizes, seed, **how)

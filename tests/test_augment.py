@@ -1,9 +1,16 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
-from seg_lib.data.augment import Warp, augmented_copies, slice_augmentation, warp_batch
+from seg_lib.data.augment import (
+    Warp,
+    _sampling_grid,
+    augmented_copies,
+    slice_augmentation,
+    warp_batch,
+)
 from seg_lib.data.cases import Case, read_cases
 from seg_lib.errors import InputError
 from seg_lib.metrics import dice
@@ -124,3 +131,23 @@ def test_a_generator_fixes_the_warp():
         warp_batch(image, label, torch.Generator().manual_seed(s))[0] for s in (1, 1, 2)
     )
     assert torch.equal(one, two) and not torch.equal(one, three)
+
+
+def test_the_grid_is_an_affine_grid_plus_a_bicubic_field():
+    """The one product against the two functions of PyTorch that it stands for."""
+    shape, draw = torch.Size((3, 1, 40, 56)), torch.Generator().manual_seed(4)
+    warp = Warp(rotation_deg=25, scale=0.2, shift=0.1, elastic=0.05, flips=True)
+    angle = (2 * torch.rand(3, generator=draw) - 1) * np.deg2rad(25)
+    zoom = torch.exp(0.2 * torch.randn(3, generator=draw))
+    sign = 1 - 2 * (torch.rand(3, 2, generator=draw) < 0.5).float()
+    shift = 0.2 * torch.randn(3, 2, generator=draw)
+    bend = 0.1 * torch.randn(3, 2, 5, 5, generator=draw)
+    cos, sin, (right, down) = zoom * angle.cos(), zoom * angle.sin(), sign.unbind(1)
+    rows = [
+        torch.stack([cos * right, -sin * down * 40 / 56, shift[:, 0]], 1),
+        torch.stack([sin * right * 56 / 40, cos * down, shift[:, 1]], 1),
+    ]
+    affine = F.affine_grid(torch.stack(rows, 1), list(shape), align_corners=False)
+    field = F.interpolate(bend, size=(40, 56), mode="bicubic", align_corners=False)
+    grid = _sampling_grid(shape, torch.Generator().manual_seed(4), warp)
+    assert torch.allclose(grid, affine + field.permute(0, 2, 3, 1), atol=1e-5)

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import io
 import json
 import math
 import os
@@ -13,13 +12,13 @@ from pathlib import Path
 from seg_lib.course.notebooks import course_root
 from seg_lib.course.profiles import settings
 from seg_lib.errors import InputError
-from seg_lib.files import write_text, written_whole
+from seg_lib.files import write_text
 
 METRIC_MIME = "application/vnd.seg-lib.metric+json"
 METRICS_FILE = "metrics.jsonl"
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-FILE_DPI = 150
-SHOWN_DPI = 72  # the picture inside the notebook stays small: no notebook over 400 kB
+SHOWN_DPI = 100
+SHOWN_BYTES = 60_000  # the picture inside the notebook stays small: no notebook over 400 kB
 
 
 class Lesson:
@@ -87,16 +86,13 @@ class Lesson:
         """
         if not NAME.fullmatch(name):
             raise InputError(f"figure: {name!r} is no figure name; use letters like worst_cases.")
-        if not any(axes.has_data() or axes.texts for axes in fig.axes):
-            raise InputError(f"figure {name}: nothing is drawn in it; draw before saving it.")
-        path = self.out_dir / "figures" / f"{self.notebook}_{name}.png"
-        with written_whole(path) as part:
-            fig.savefig(part, dpi=FILE_DPI, bbox_inches="tight")
-        picture = io.BytesIO()
-        fig.savefig(picture, dpi=SHOWN_DPI, bbox_inches="tight", format="png")
+        from seg_lib.figure_style import figure_png, save_figure
+
+        path = save_figure(fig, self.out_dir / "figures" / f"{self.notebook}_{name}.png")
+        picture = figure_png(fig, SHOWN_BYTES, SHOWN_DPI)
         _close(fig)
         alt = alt or f"Figure: {name.replace('_', ' ')}"
-        shown = base64.b64encode(picture.getvalue()).decode()
+        shown = base64.b64encode(picture).decode()
         _show({"image/png": shown, "text/plain": alt}, alt, {"image/png": {"alt": alt}})
 
     def table(self, rows: list[dict]) -> None:

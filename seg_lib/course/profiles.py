@@ -59,11 +59,11 @@ TABLE = {
     },
     "06": {
         "smoke": NETWORK
-        | {"network": "resnet18_unet", "n_cases": 96, "phantom_size": 128, "size": 64}
-        | {"epochs": 10, "learning_rate": 2e-3, "budget_s": 60, "budget_mb": 2000},
+        | {"network": "resnet18_unet", "n_cases": 120, "phantom_size": 96, "size": 96}
+        | {"epochs": 16, "learning_rate": 1e-3, "budget_s": 60, "budget_mb": 2000},
         "laptop": NETWORK
-        | {"n_cases": 160, "phantom_size": 256, "size": 128}
-        | {"epochs": 16, "learning_rate": 1e-3, "budget_s": 290, "budget_mb": 3500},
+        | {"n_cases": 240, "phantom_size": 96, "size": 96}
+        | {"epochs": 32, "learning_rate": 1e-3, "budget_s": 290, "budget_mb": 3500},
         "gpu": NETWORK
         | {"n_cases": 944, "phantom_size": 512, "size": 256, "batch_size": 16}
         | {"epochs": 60, "learning_rate": 1e-3, "budget_s": 1200, "budget_mb": 12000},

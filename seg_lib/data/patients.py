@@ -4,6 +4,7 @@ The public Lung-RADS set names no patients, so nobody can show that its split ke
 """
 
 import csv
+import math
 import warnings
 from pathlib import Path
 
@@ -33,17 +34,28 @@ def patients_of_rows(pickle: Path, n_rows: int) -> tuple[list[Person], str]:
         )
         return [(f"{pickle.stem}_{row:04d}", None) for row in range(n_rows)], "unknown"
     known: dict[int, Person] = {}
-    with open(table, newline="", encoding="utf-8") as stream:
-        for line in csv.DictReader(stream):
-            try:
+    try:
+        with open(table, newline="", encoding="utf-8-sig") as stream:
+            for line in csv.DictReader(stream, strict=True):
                 if line["pickle"] == pickle.name:
-                    spacing = tuple(float(mm) for mm in line["spacing_mm"].split()) or None
-                    known[int(line["row"])] = (line["patient"], spacing)
-            except (KeyError, ValueError, AttributeError) as error:
-                raise InputError(
-                    f"{table}: needs the columns pickle, row, patient, spacing_mm ({error})."
-                ) from error
+                    _note(known, line)
+    except (KeyError, ValueError, AttributeError, csv.Error) as error:
+        raise InputError(
+            f"{table}: {error}; it needs the columns pickle, row, patient, spacing_mm, one line a "
+            "row, as UTF-8."
+        ) from error
     missing = [row for row in range(n_rows) if row not in known]
     if missing:
         raise InputError(f"{table}: has no line for row {missing[0]} of {pickle.name}; add it.")
     return [known[row] for row in range(n_rows)], PATIENTS_CSV
+
+
+def _note(known: dict[int, Person], line: dict[str, str]) -> None:
+    """Add one line of the table to what is known."""
+    row, patient = int(line["row"]), line["patient"].strip()
+    spacing = tuple(float(mm) for mm in line["spacing_mm"].split())
+    if row in known or not patient:
+        raise ValueError(f"row {row} is there twice or has no patient")
+    if len(spacing) not in (0, 2) or not all(0 < mm < math.inf for mm in spacing):
+        raise ValueError(f"row {row}: spacing_mm '{line['spacing_mm']}' is not two millimetres")
+    known[row] = (patient, spacing or None)

@@ -10,22 +10,33 @@ every epoch, or in worker processes, costs more than it brings. Taught in notebo
 
 import dataclasses
 import json
+import re
+import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
+from seg_lib.data.case_rules import check_cases, first_few
 from seg_lib.data.cases import CASES_CSV, Case, read_cases, write_cases
-from seg_lib.data.hu import HU_WINDOWS, apply_window
+from seg_lib.data.hu import HU_WINDOWS
 from seg_lib.data.nifti import axial_view, read_image, read_mask
-from seg_lib.data.patients import patients_of_rows
+from seg_lib.data.patients import Person, patients_of_rows
 from seg_lib.data.pickles import SliceRecord, read_lungrads_pickle
-from seg_lib.errors import InputError
-from seg_lib.files import sha256_of, write_text, written_whole
+from seg_lib.data.pictures import (
+    centred,
+    read_png,
+    read_png_mask,
+    resize_image,
+    resize_mask,
+    save_png,
+    to_grey,
+)
+from seg_lib.errors import DataWarning, InputError
+from seg_lib.files import sha256_of, write_text
 
 CONVERSION = "conversion.json"
 Augment = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, np.ndarray]]
@@ -58,33 +69,6 @@ class SliceSet:
         return [case.patient for case in self.cases]
 
 
-def to_grey(hu: np.ndarray, window: tuple[float, float]) -> np.ndarray:
-    """HU to 8 bits through a window: ``low`` is 0, ``high`` is 255."""
-    return np.rint(apply_window(hu, window) * 255).astype(np.uint8)
-
-
-def resize_image(grey: np.ndarray, size: int) -> np.ndarray:
-    """(H, W) uint8 to (size, size): area average when it shrinks, bilinear when it grows."""
-    if grey.shape == (size, size):
-        return grey
-    how = Image.Resampling.BOX if max(grey.shape) > size else Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(grey).resize((size, size), how))
-
-
-def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
-    """(H, W) of 0 and 1 to (size, size): pixels at least half covered; never loses a lesion.
-
-    A lesion that covers no pixel by half keeps the pixel that it covers most.
-    """
-    if mask.shape == (size, size):
-        return mask.astype(np.uint8)
-    covered = resize_image(mask.astype(np.uint8) * 255, size)
-    kept = covered >= 128
-    if mask.any() and not kept.any():
-        kept.flat[covered.argmax()] = True
-    return kept.astype(np.uint8)
-
-
 def pickle_to_png(
     pickle: str | Path,
     out_dir: str | Path,
@@ -95,7 +79,7 @@ def pickle_to_png(
     """Convert a pickled table of slices (the public Lung-RADS layout) to PNG, once.
 
     Nothing in the pickle is run. ``out_dir`` gets images/, masks/ (0 and 255), conversion.json
-    (window, size, checksum, census) and, last, cases.csv; cases that are there already stay.
+    (window, size, checksum, census) and, last, cases.csv; cases of other pickles stay.
 
     Args:
         pickle: the file; ``patients.csv`` beside it says who is who, if it is there.
@@ -108,50 +92,80 @@ def pickle_to_png(
         One case a slice, in the order of the pickle.
 
     Raises:
-        InputError: the pickle is not such a table; nothing is written then.
+        InputError: the pickle is not such a table, its patients are in another split already, or
+            what is in ``out_dir`` was made with another window or size; nothing is written then.
     """
     pickle, out_dir = Path(pickle), Path(out_dir)
     records = read_lungrads_pickle(pickle)
     people, provenance = patients_of_rows(pickle, len(records))
-    cases = []
-    for row, (record, (patient, spacing)) in enumerate(zip(records, people, strict=True)):
-        name = f"{pickle.stem}_{row:04d}"
-        image, label = out_dir / "images" / f"{name}.png", out_dir / "masks" / f"{name}.png"
-        save_png(image, resize_image(to_grey(record.hu, window), size))
-        save_png(label, resize_mask(record.mask, size) * 255)
-        spacing = spacing and tuple(mm * record.hu.shape[0] / size for mm in spacing)
-        cases.append(
-            Case(name, patient, image, label, split, subtype=record.lungrads, spacing_mm=spacing)
-        )
-    census = {"window_hu": list(window), "size": size, "sha256": sha256_of(pickle)}
-    census |= _census(records) | {"split_provenance": provenance}
-    _write_index(out_dir, cases, {pickle.name: census})
+    cases = _cases_of(records, people, out_dir / pickle.stem, size, split)
+    greys = [to_grey(record.hu, window) for record in records]
+    about = {"window_hu": list(window), "size": size, "sha256": sha256_of(pickle)}
+    about |= _census(records) | {"split_provenance": provenance}
+    conversions = _earlier(out_dir, pickle.name, about) | {pickle.name: about}
+    kept = _kept(out_dir, pickle.stem)
+    check_cases(kept + cases, out_dir / CASES_CSV)
+    # Until the last line the table names no file of this pickle: whoever is killed in between
+    # leaves no mixture of old and new slices.
+    _write_table(kept, out_dir)
+    for case, record, grey in zip(cases, records, greys, strict=True):
+        save_png(case.image, resize_image(grey, size))
+        save_png(case.label, resize_mask(record.mask, size) * 255)
+    write_text(out_dir / CONVERSION, json.dumps(conversions, indent=1) + "\n")
+    _write_table(kept + cases, out_dir)
     return cases
 
 
-def _census(records: Sequence[SliceRecord]) -> dict[str, Any]:
-    """How many slices of each class, and of each smallest value (the padding of the scanner)."""
-    classes, smallest = (
-        dict(sorted(Counter(values).items()))
-        for values in ([r.lungrads for r in records], [str(int(r.hu.min())) for r in records])
-    )
-    return {"slices": len(records), "classes": classes, "smallest_hu": smallest}
+def _cases_of(
+    records: list[SliceRecord], people: list[Person], stem: Path, size: int, split: str
+) -> list[Case]:
+    """One case a row, with the pixel size that the resized slice will have."""
+    cases = []
+    for row, (record, (patient, spacing)) in enumerate(zip(records, people, strict=True)):
+        name = f"{stem.name}_{row:04d}"
+        if spacing:
+            spacing = tuple(mm * n / size for mm, n in zip(spacing, record.hu.shape, strict=True))
+        image, label = (stem.parent / part / f"{name}.png" for part in ("images", "masks"))
+        cases.append(
+            Case(name, patient, image, label, split, subtype=record.lungrads, spacing_mm=spacing)
+        )
+    return cases
 
 
-def save_png(path: Path, pixels: np.ndarray) -> None:
-    """Write (H, W) uint8, whole or not at all."""
-    with written_whole(path) as part:
-        Image.fromarray(pixels).save(part)
+def _census(records: list[SliceRecord]) -> dict[str, Any]:
+    """How many slices of which class, and which padding lies below the scale."""
+    return {
+        "slices": len(records),
+        "classes": dict(sorted(Counter(r.lungrads for r in records).items())),
+        "smallest_hu": dict(sorted(Counter(str(int(r.hu.min())) for r in records).items())),
+    }
 
 
-def _write_index(out_dir: Path, cases: list[Case], census: dict[str, Any]) -> None:
-    """Merge with what an earlier pickle left; cases.csv comes last."""
+def _earlier(out_dir: Path, name: str, census: dict[str, Any]) -> dict[str, Any]:
+    """What conversion.json says of the other pickles, made in the same way."""
     path = out_dir / CONVERSION
     earlier = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    write_text(path, json.dumps(earlier | census, indent=1) + "\n")
-    new = {case.case for case in cases}
-    kept = read_cases(out_dir) if (out_dir / CASES_CSV).is_file() else []
-    write_cases([case for case in kept if case.case not in new] + cases, out_dir)
+    for other, about in earlier.items():
+        for key in ("window_hu", "size"):
+            if other != name and about[key] != census[key]:
+                raise InputError(
+                    f"{path}: {other} was converted with {key} {about[key]}, not {census[key]}; "
+                    "convert both alike, or into another folder."
+                )
+    return earlier
+
+
+def _kept(out_dir: Path, stem: str) -> list[Case]:
+    """The cases of other pickles that are there already."""
+    there = read_cases(out_dir) if (out_dir / CASES_CSV).is_file() else []
+    return [case for case in there if not re.fullmatch(re.escape(stem) + r"_\d{4,}", case.case)]
+
+
+def _write_table(cases: list[Case], out_dir: Path) -> None:
+    if cases:
+        write_cases(cases, out_dir)
+    else:
+        (out_dir / CASES_CSV).unlink(missing_ok=True)
 
 
 def load_slices(cases: Sequence[Case], size: int = 256) -> SliceSet:
@@ -167,28 +181,10 @@ def load_slices(cases: Sequence[Case], size: int = 256) -> SliceSet:
     for i, case in enumerate(cases):
         if case.label is None:
             raise InputError(f"case {case.case} has no mask; training and scoring need one.")
-        images[i, 0] = resize_image(read_png(case.image), size)
-        labels[i, 0] = resize_mask(read_png(case.label) > 127, size)
+        image = read_png(case.image)
+        images[i, 0] = resize_image(image, size)
+        labels[i, 0] = resize_mask(read_png_mask(case.label, image.shape), size)
     return SliceSet(images, labels, list(cases))
-
-
-def read_png(path: Path) -> np.ndarray:
-    """Read (H, W) uint8; colours become grey."""
-    try:
-        return np.asarray(Image.open(path).convert("L"))
-    except (OSError, SyntaxError) as error:
-        raise InputError(f"{path}: cannot be read as an image ({error}); convert again.") from error
-
-
-def centred(slice_hw: np.ndarray, size: int) -> np.ndarray:
-    """The middle (size, size) of a slice in its own pixels; what lies outside is 0."""
-    out = np.zeros((size, size), slice_hw.dtype)
-    here, there = [], []
-    for n in slice_hw.shape:
-        here.append(slice(max(0, (n - size) // 2), max(0, (n - size) // 2) + min(n, size)))
-        there.append(slice(max(0, (size - n) // 2), max(0, (size - n) // 2) + min(n, size)))
-    out[tuple(there)] = slice_hw[tuple(here)]
-    return out
 
 
 def slices_of_volumes(
@@ -213,20 +209,35 @@ def slices_of_volumes(
     Raises:
         InputError: a faulty file, or no slice with lesion in any case.
     """
+    if per_case not in ("largest", "all-positive"):
+        raise InputError(f"per_case '{per_case}'; use 'largest' or 'all-positive'.")
     images, labels, found = [], [], []
     for case in cases:
-        volume = read_image(case.image)
-        mask = read_mask(case.label, like=volume).array
-        area = mask.sum((0, 1))
-        chosen = [int(area.argmax())] if per_case == "largest" else range(len(area))
-        for z in (z for z in chosen if area[z]):
-            images.append(place(to_grey(axial_view(volume.array, z), window), size))
-            labels.append(place(axial_view(mask, z), size))
-            found.append(
-                dataclasses.replace(
-                    case, case=f"{case.case}_z{z}", spacing_mm=tuple(volume.spacing_mm[1::-1])
-                )
-            )
+        if case.label is None:
+            raise InputError(f"case {case.case} has no mask; training and scoring need one.")
+        for found_case, grey, mask in _lesion_slices(case, window, per_case == "largest"):
+            found.append(found_case)
+            images.append(place(grey, size))
+            # As grey values, so that a ``place`` that averages keeps what is half covered.
+            labels.append((place(mask * 255, size) > 127).astype(np.uint8))
     if not found:
         raise InputError("No case has a slice with lesion; check the masks.")
+    cut = [case.case for case, label in zip(found, labels, strict=True) if not label.any()]
+    if cut:
+        message = f"The lesion lies outside the {size} x {size} pixels in {first_few(cut)}."
+        warnings.warn(message, DataWarning, stacklevel=2)
     return SliceSet(np.stack(images)[:, None], np.stack(labels)[:, None], found)
+
+
+def _lesion_slices(
+    case: Case, window: tuple[float, float], largest: bool
+) -> Iterator[tuple[Case, np.ndarray, np.ndarray]]:
+    """Case, grey slice and mask of the slices of one volume that show the lesion."""
+    volume = read_image(case.image)
+    mask = read_mask(case.label, like=volume).array
+    area = mask.sum((0, 1))
+    spacing_mm = tuple(volume.spacing_mm[1::-1])  # of rows, then of columns
+    for z in [int(area.argmax())] if largest else range(len(area)):
+        if area[z]:
+            of_slice = dataclasses.replace(case, case=f"{case.case}_z{z}", spacing_mm=spacing_mm)
+            yield of_slice, to_grey(axial_view(volume.array, z), window), axial_view(mask, z)

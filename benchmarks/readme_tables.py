@@ -1,0 +1,124 @@
+"""Write the measured tables of README.md anew, from the published lessons and benchmark results.
+
+    python benchmarks/readme_tables.py [--check]
+
+Between ``<!-- name -->`` and ``<!-- end name -->`` nothing is typed by hand; ``--check`` only says
+whether README is up to date.
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+
+from seg_lib.charts import markdown_table
+from seg_lib.course.lesson import METRIC_MIME
+from seg_lib.course.notebooks import find_notebooks, read_notebook
+from seg_lib.files import write_text
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def recorded(notebook: dict) -> dict[str, float]:
+    """What a published lesson recorded, by name."""
+    outputs = (o for cell in notebook["cells"] for o in cell.get("outputs", []))
+    metrics = [o["data"][METRIC_MIME] for o in outputs if METRIC_MIME in o.get("data", {})]
+    return {metric["name"]: metric["value"] for metric in metrics}
+
+
+def interval(mean: float, low: float, high: float) -> str:
+    """``0.712 (0.640 to 0.771)``."""
+    return f"{mean:.3f} ({low:.3f} to {high:.3f})"
+
+
+def lessons() -> str:
+    """The map of the lessons with what each took when it was published."""
+    rows = []
+    for book in find_notebooks(ROOT / "notebooks"):
+        notebook = read_notebook(book.path)
+        stamp = notebook["metadata"]["seg_lib"]
+        title = notebook["cells"][0]["source"]
+        title = "".join(title).splitlines()[0].split("·", 1)[-1].strip()
+        link = f"[{book.path.stem}](notebooks/{book.path.name})"
+        rows.append({"lesson": link, "what": title, "seconds": str(round(stamp["seconds"]))})
+        rows[-1]["GB"] = f"{stamp['peak_mb'] / 1000:.1f}"
+    return markdown_table(rows)
+
+
+def phantom() -> str:
+    """Lesson 06: the network beside what does not learn, on phantom patients never seen."""
+    path = next((ROOT / "notebooks").glob("06_*.ipynb"))
+    notebook = read_notebook(path)
+    found = recorded(notebook)
+    stamp = notebook["metadata"]["seg_lib"]
+    names = {
+        "network": "ResNet50-U-Net",
+        "threshold": "threshold + largest component",
+        "majority": "majority vote of the training masks",
+        "nothing": "nothing",
+    }
+    rows = []
+    for key, name in names.items():
+        values = [found[f"test_dice_{key}{end}"] for end in ("", "_low", "_high")]
+        rows.append({"method": name, "test Dice (95 % interval)": interval(*values)})
+    note = (
+        f"n = {found['test_slices']} slices of phantom patients that the network has not seen; "
+        f"profile {stamp['profile']}, seed {stamp['seed']}, {found['train_slices']} training "
+        f"slices, {stamp['seconds']:.0f} s for the whole lesson on two cores, torch "
+        f"{stamp['torch']}. Best validation Dice {found['val_dice']:.3f}."
+    )
+    return markdown_table(rows) + "\n\n" + note
+
+
+def real() -> str:
+    """Real nodules: every method on both kinds of window."""
+    tables = []
+    for path in sorted(RESULTS.glob("real_nodules_2d_*.json")):
+        result = json.loads(path.read_text())
+        rows = []
+        for name, summary in result["summary"].items():
+            d = summary["dice"]
+            rows.append({"method": name} | {"n": d["n"], "patients": d["n_patients"]})
+            rows[-1]["Dice (95 % interval)"] = interval(d["mean"], d["low"], d["high"])
+            rows[-1]["HD95 mm"] = f"{summary['hd95_mm']['mean']:.2f}"
+        tables.append(
+            f"**{result['kind']} windows**, {result['folds']} of 5 folds by patient, "
+            f"{result['epochs']} epochs, {result['training_minutes_a_fold']:.1f} minutes of "
+            f"training a fold on {result['machine']['threads']} thread(s) of "
+            f"{result['machine']['processor']}:\n\n" + markdown_table(rows)
+        )
+    return "\n\n".join(tables)
+
+
+def speed() -> str:
+    """Times beside the peers, as ratios within one run."""
+    metrics = json.loads((RESULTS / "metrics_speed.json").read_text())
+    return markdown_table(metrics["table"])
+
+
+TABLES = {"lessons": lessons, "phantom": phantom, "real": real, "speed": speed}
+
+
+def main() -> int:
+    """Rewrite the tables, or say which are out of date."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true")
+    words = parser.parse_args()
+    path = ROOT / "README.md"
+    text = before = path.read_text(encoding="utf-8")
+    for name, table in TABLES.items():
+        block = rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)"
+        if not re.search(block, text, re.DOTALL):
+            continue
+        text = re.sub(block, lambda m, t=table: f"{m[1]}{t()}\n{m[2]}", text, flags=re.DOTALL)
+    if words.check:
+        print("README.md is up to date." if text == before else "README.md is stale: make docs.")
+        return int(text != before)
+    write_text(path, text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

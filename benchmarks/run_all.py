@@ -1,0 +1,26 @@
+"""Run every benchmark; with ``--data DIR`` also the one on real nodules."""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def main() -> int:
+    """One after the other, so that none disturbs the times of another."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", help="folder with image/ and nodule_mask/")
+    words = parser.parse_args()
+    commands = [["metrics_speed.py"], ["augmentation_speed.py"]]
+    if words.data:
+        commands.append(["real_nodules_2d.py", "--data", words.data])
+    failed = [
+        c for c in commands if subprocess.run([sys.executable, HERE / c[0], *c[1:]]).returncode
+    ]
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""Slices as 8-bit pictures: the window, the size, and PNG files that are not guessed at."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from seg_lib.data.file_bytes import first_bytes
+from seg_lib.data.hu import apply_window
+from seg_lib.errors import DataWarning, InputError
+from seg_lib.files import written_whole
+
+MAX_SIDE = 16_384  # pixels; a slice has 512
+EIGHT_BITS = {"1", "L", "LA", "P", "RGB", "RGBA"}
+DAMAGED = (  # what Pillow raises
+    *(OSError, SyntaxError, ValueError),
+    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
+)
+
+
+def to_grey(hu: np.ndarray, window: tuple[float, float]) -> np.ndarray:
+    """HU to 8 bits through a window: ``low`` is 0, ``high`` is 255."""
+    return np.rint(apply_window(hu, window) * 255).astype(np.uint8)
+
+
+def resize_image(grey: np.ndarray, size: int) -> np.ndarray:
+    """(H, W) uint8 to (size, size): area average when it shrinks, bilinear when it grows."""
+    if grey.shape == (size, size):
+        return grey
+    how = Image.Resampling.BOX if max(grey.shape) > size else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(grey).resize((size, size), how))
+
+
+def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
+    """(H, W) of 0 and 1 to (size, size): pixels at least half covered; never loses a lesion.
+
+    A lesion that covers no pixel by half keeps the pixel that it covers most.
+    """
+    if mask.shape == (size, size):
+        return mask.astype(np.uint8)
+    covered = resize_image(mask.astype(np.uint8) * 255, size)
+    kept = covered >= 128
+    if mask.any() and not kept.any():
+        kept.flat[covered.argmax()] = True
+    return kept.astype(np.uint8)
+
+
+def centred(slice_hw: np.ndarray, size: int) -> np.ndarray:
+    """The middle (size, size) of a slice in its own pixels; what lies outside is 0."""
+    out = np.zeros((size, size), slice_hw.dtype)
+    here, there = [], []
+    for n in slice_hw.shape:
+        here.append(slice(max(0, (n - size) // 2), max(0, (n - size) // 2) + min(n, size)))
+        there.append(slice(max(0, (size - n) // 2), max(0, (size - n) // 2) + min(n, size)))
+    out[tuple(there)] = slice_hw[tuple(here)]
+    return out
+
+
+def save_png(path: Path, pixels: np.ndarray) -> None:
+    """Write (H, W) uint8, whole or not at all."""
+    with written_whole(path) as part:
+        Image.fromarray(pixels).save(part)
+
+
+def read_png(path: Path) -> np.ndarray:
+    """Read (H, W) uint8; colours become grey.
+
+    Raises:
+        InputError: no image, cut short, of impossible size, or of more than 8 bits (whose grey
+            values would be clipped without a word).
+    """
+    first_bytes(path, "an image")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                mode, fits = picture.mode, max(picture.size) <= MAX_SIDE
+                pixels = np.asarray(picture.convert("L")) if fits else None
+    except DAMAGED as error:
+        raise InputError(f"{path}: cannot be read as an image ({error}); convert again.") from error
+    if pixels is None or mode not in EIGHT_BITS:
+        raise InputError(
+            f"{path}: more than 8 bits a pixel ('{mode}') or {MAX_SIDE} pixels a side; give an "
+            "8-bit grey image of one slice, made with a window."
+        )
+    return pixels
+
+
+def read_png_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
+    """Read a mask as (H, W) uint8 of 0 and 1, stored as 0 and 255 or as 0 and 1.
+
+    Args:
+        path: the mask.
+        shape: (H, W) of its image.
+
+    Raises:
+        InputError: another shape than the image.
+    """
+    pixels = read_png(path)
+    if pixels.shape != shape:
+        raise InputError(
+            f"{path}: mask of {pixels.shape} pixels for an image of {shape}; give the mask that "
+            "belongs to the image."
+        )
+    highest = int(pixels.max())
+    if highest <= 1:
+        return pixels
+    if not np.isin(pixels, (0, 255)).all():
+        warnings.warn(
+            f"{path}: grey values from {pixels.min()} to {highest} instead of 0 and 255 (saved as "
+            "JPEG?); everything from 128 up counts as lesion.",
+            DataWarning,
+            stacklevel=3,
+        )
+    return (pixels > 127).astype(np.uint8)
