@@ -51,6 +51,27 @@ def threshold_baseline(
     return ((components == best) & (best > 0)).astype(np.uint8)
 
 
+def inside_lungs(image: np.ndarray, air_below: float) -> np.ndarray:
+    """Air inside the body, with what it encloses in a slice: lungs with vessels and nodules.
+
+    Args:
+        image: (H, W) or (X, Y, Z); HU or grey values.
+        air_below: air and lung are darker than this, -400 HU for example.
+
+    Returns:
+        Same shape, bool. Nodules that touch the chest wall are left out, as is what touches the
+        border of the slice.
+
+    Taught in notebook 00.
+    """
+    air, _ = ndimage.label(image < air_below)
+    outer = np.concatenate([air[[0, -1]].ravel(), air[:, [0, -1]].ravel()])
+    lungs = (air > 0) & ~np.isin(air, outer)
+    if image.ndim == 2:
+        return ndimage.binary_fill_holes(lungs)
+    return np.stack([ndimage.binary_fill_holes(part) for part in np.moveaxis(lungs, 2, 0)], 2)
+
+
 def central_component(bright: np.ndarray) -> np.ndarray:
     """The connected component nearest to the middle of the image.
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from seg_lib import baselines
 from seg_lib.baselines import (
     centre_ellipsoid,
     mean_prior,
@@ -106,3 +107,24 @@ def test_the_prior_is_the_share_of_masks():
 def test_the_prior_needs_one_common_shape(masks):
     with pytest.raises(InputError, match="shape"):
         mean_prior(masks)
+
+
+def test_inside_lungs_is_air_in_the_body_with_what_it_encloses():
+    hu = np.full((20, 20), -1000.0)
+    hu[2:18, 2:18] = 40  # the body
+    hu[5:15, 5:15] = -800  # a lung
+    hu[8:10, 8:10] = 30  # a nodule in it
+    lungs = np.zeros((20, 20), bool)
+    lungs[5:15, 5:15] = True
+    assert np.array_equal(baselines.inside_lungs(hu, -400), lungs)
+    volume = np.stack([hu, hu], 2)
+    assert np.array_equal(baselines.inside_lungs(volume, -400), np.stack([lungs, lungs], 2))
+
+
+def test_central_component_is_the_one_nearest_to_the_middle():
+    bright = np.zeros((9, 9), bool)
+    bright[0:3, 0:3] = bright[5, 5:9] = True
+    assert np.argwhere(baselines.central_component(bright)).tolist() == [
+        [5, c] for c in range(5, 9)
+    ]
+    assert not baselines.central_component(np.zeros((4, 4))).any()

@@ -88,7 +88,7 @@ class Lesson:
             raise InputError(f"figure: {name!r} is no figure name; use letters like worst_cases.")
         from seg_lib.figure_style import figure_png, save_figure
 
-        path = save_figure(fig, self.out_dir / "figures" / f"{self.notebook}_{name}.png")
+        save_figure(fig, self.out_dir / "figures" / f"{self.notebook}_{name}.png")
         picture = figure_png(fig, SHOWN_BYTES, SHOWN_DPI)
         _close(fig)
         alt = alt or f"Figure: {name.replace('_', ' ')}"
