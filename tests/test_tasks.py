@@ -137,3 +137,18 @@ def test_every_command_explains_itself(capsys):
     told = capsys.readouterr().out
     for command in ("doctor", "phantom", "pickle-to-png", "train", "predict", "evaluate", "course"):
         assert command in told
+
+
+@pytest.mark.real
+def test_real_blocks_are_predicted_on_their_grid(run, lidc_nodules, tmp_path):
+    names = sorted(path.name for path in (lidc_nodules / "image").iterdir())[:3]
+    images = [str(lidc_nodules / "image" / name) for name in names]
+    assert cli.main(["predict", str(run), *images, "--out", str(tmp_path / "masks")]) == 0
+    (tmp_path / "truth").mkdir()
+    for name in names:
+        truth = lidc_nodules / "nodule_mask" / name
+        assert nib.load(tmp_path / "masks" / name).shape == nib.load(truth).shape
+        (tmp_path / "truth" / name).write_bytes(truth.read_bytes())
+    words = ["evaluate", str(tmp_path / "masks"), str(tmp_path / "truth"), "--out"]
+    assert cli.main([*words, str(tmp_path / "results.csv")]) == 0
+    assert len(read_case_table(tmp_path / "results.csv")[0]) == 3

@@ -1,0 +1,45 @@
+"""The benchmarks run, and README shows what they and the lessons measured."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def run(script, *words):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, REPOSITORY / "benchmarks" / script, *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
+def test_readme_is_generated_from_the_results():
+    done = run("readme_tables.py", "--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.real
+def test_the_benchmark_on_real_nodules_in_small(lidc_nodules, tmp_path):
+    for part in ("image", "nodule_mask"):
+        (tmp_path / "data" / part).mkdir(parents=True)
+        for path in sorted((lidc_nodules / part).iterdir())[:24]:
+            (tmp_path / "data" / part / path.name).symlink_to(path)
+    words = ["--data", tmp_path / "data", "--out", tmp_path, "--figures", tmp_path]
+    words += ["--runs", tmp_path / "runs", "--folds", 1, "--epochs", 8, "--upscale", 1]
+    done = run("real_nodules_2d.py", *words, "--precision", "no")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "real_nodules_2d_centred_resnet18_unet.json").read_text())
+    ellipse, ball = (
+        found["summary"][name]["dice"]["mean"]
+        for name in ("ellipse from the block's size", "centre ball")
+    )
+    assert ellipse > ball > 0.2, "the size of a block gives its nodule away"
+    patients = {row["patient"] for row in found["rows"]["threshold"]}
+    assert len(patients) == found["summary"]["threshold"]["dice"]["n_patients"]
+    shifted = json.loads((tmp_path / "real_nodules_2d_shifted_resnet18_unet.json").read_text())
+    assert "ellipse from the block's size" not in shifted["summary"]
+    assert (tmp_path / "real_nodules_2d.png").stat().st_size > 5000
