@@ -125,7 +125,7 @@ def train_slices(
     Args:
         parts: train, val and test slices; the test is not looked at.
         out: folder of the run.
-        sizes: network, epochs, batch_size, optimizer, learning_rate, loss, encoder_weights.
+        sizes: network, epochs, batch_size, optimizer, learning_rate, loss, copies, …
         seed: of weights, order and augmentation.
         how: ``network``, ``minutes``, ``resume`` where they differ from the sizes.
     """
@@ -143,7 +143,8 @@ def train_slices(
         seed=seed,
     )
     step = partial(segmentation_step, loss=LOSSES[sizes.loss])
-    batches = SliceBatches(train, sizes.batch_size, True, slice_augmentation(), seed=seed)
+    repeated = train.take(list(range(len(train))) * (1 + sizes.copies))
+    batches = SliceBatches(repeated, sizes.batch_size, True, slice_augmentation(), seed=seed)
     about = {"task": "slices2d", "network": network, "window": list(WINDOW), "size": sizes.size}
     validate = slice_validation(val)
     fit(model, step, batches, config, out, validate, resume=how.get("resume", False), about=about)
@@ -152,7 +153,7 @@ def train_slices(
 
 
 def threshold_masks(train: SliceSet, test: SliceSet) -> np.ndarray:
-    """Masks (N, H, W): largest bright piece in the lungs, its threshold tuned on the training slices.
+    """Masks (N, H, W): the largest piece in the lungs above a threshold tuned on the training set.
 
     A fair opponent: it is told where the lungs are, and which brightness suits nodules best.
     """

@@ -17,7 +17,7 @@ from seg_lib.training import load_checkpoint
 
 TINY = types.SimpleNamespace(
     network="resnet18_unet", encoder_weights=None, loss="dice_ce", optimizer="adamw",
-    batch_size=8, epochs=2, learning_rate=1e-3, size=64,
+    batch_size=8, epochs=2, learning_rate=1e-3, size=64, copies=1,
 )  # fmt: skip
 
 
