@@ -10,15 +10,13 @@ not. Nothing is asserted here; tests/test_surfaces.py asserts the ratios with a 
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import time
 import warnings
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from machine import machine
 
 from seg_lib import surfaces
 from seg_lib.files import write_text
@@ -104,24 +102,6 @@ def measure(repeats, names=None):
             call()
             seconds[name].append(time.perf_counter() - start)
     return seconds, answers
-
-
-def processor():
-    """The name of the processor where Linux tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def machine():
-    packages = ["numpy", "scipy", "torch", "monai", "surface-distance"]
-    return {
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
-    }
 
 
 def main():

@@ -94,8 +94,12 @@ def real() -> str:
 
 def speed() -> str:
     """Times beside the peers, as ratios within one run."""
-    metrics = json.loads((RESULTS / "metrics_speed.json").read_text())
-    return markdown_table(metrics["table"])
+    result = json.loads((RESULTS / "metrics_speed.json").read_text())
+    rows = []
+    for name, values in result["results"].items():
+        rows.append({"call": name, "median ms": f"{values['median_ms']:.1f}"})
+        rows[-1]["times ours"] = f"{values['times_ours']:.1f}"
+    return markdown_table(rows) + f"\n\nOn {result['machine']['processor']}."
 
 
 TABLES = {"lessons": lessons, "phantom": phantom, "real": real, "speed": speed}

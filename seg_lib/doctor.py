@@ -53,12 +53,17 @@ def _machine_lines() -> list[str]:
     """Python, system, cores, memory, disk."""
     free_gb = shutil.disk_usage(Path.cwd()).free / 1e9
     return [
-        f"Python   {platform.python_version()} at {sys.executable}",
+        f"Python   {platform.python_version()} ({_kind_of_python()})",
         f"system   {platform.system()} {platform.release()} {platform.machine()}",
         f"cores    {os.cpu_count()}",
         f"memory   {_memory()}",
         f"disk     {free_gb:.0f} GB free here",
     ]
+
+
+def _kind_of_python() -> str:
+    """Without its path: a published notebook shows this report."""
+    return "virtual environment" if sys.prefix != sys.base_prefix else "system"
 
 
 def _memory() -> str:

@@ -8,7 +8,7 @@ import torch
 
 from seg_lib.errors import InputError
 from seg_lib.models import MODELS, build_model
-from seg_lib.models.resnet50_unet import why_weights_are_out_of_reach
+from seg_lib.models.resnet50_unet import Upscaled, why_weights_are_out_of_reach
 
 
 def parameters(model):
@@ -109,3 +109,15 @@ def test_pretrained_weights_are_loaded_from_the_cache(monkeypatch, tmp_path):
     assert torch.equal(model.encoder.layer1[0].conv1.weight, source.layer1[0].conv1.weight)
     summed = source.conv1.weight.sum(1, keepdim=True)
     assert torch.allclose(model.encoder.conv1.weight, summed, atol=1e-6)
+
+
+def test_upscaled_answers_on_the_images_own_grid():
+    class Threshold(torch.nn.Module):
+        def forward(self, image):
+            assert image.shape[2:] == (128, 96)
+            return image
+
+    image = torch.full((1, 1, 64, 48), 0.3)
+    logits = Upscaled(Threshold(), 2)(image)
+    assert logits.shape == image.shape and torch.allclose(logits, image)
+    assert isinstance(build_model("resnet18_unet", upscale=2), Upscaled)

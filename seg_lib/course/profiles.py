@@ -64,7 +64,7 @@ TABLE = {
         | {"epochs": 16, "learning_rate": 1e-3, "budget_s": 60, "budget_mb": 2000},
         "laptop": NETWORK
         | {"n_cases": 240, "phantom_size": 96, "size": 96}
-        | {"epochs": 20, "learning_rate": 1e-3, "budget_s": 290, "budget_mb": 3500},
+        | {"epochs": 16, "learning_rate": 1e-3, "budget_s": 290, "budget_mb": 3500},
         "gpu": NETWORK
         | {"n_cases": 944, "phantom_size": 512, "size": 256, "batch_size": 16}
         | {"epochs": 60, "learning_rate": 1e-3, "budget_s": 1200, "budget_mb": 12000},

@@ -91,6 +91,16 @@ def _version(package: str) -> str:
         return "missing"
 
 
+def _kept(path: Path, about: dict, run_now: set[str]) -> list[dict]:
+    """Rows of an earlier run under the same conditions, of notebooks that were not run now."""
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    same = earlier["about"] == about
+    return [row for row in earlier["results"] if same and row["notebook"] not in run_now]
+
+
 def write_report(results: Sequence[Result], folder: Path, about: dict) -> Path:
     """Write ``summary.json``, a page per executed notebook, and ``index.html``.
 
@@ -116,6 +126,8 @@ def write_report(results: Sequence[Result], folder: Path, about: dict) -> Path:
         }
         for result in results
     ]
+    rows += _kept(folder / SUMMARY, about, {row["notebook"] for row in rows})
+    rows.sort(key=lambda row: row["notebook"])
     write_text(folder / SUMMARY, json.dumps({"about": about, "results": rows}, indent=1) + "\n")
     body = "\n".join(_row(result, folder) for result in results)
     thumbnails = "\n".join(_thumbnails(result.notebook, folder) for result in results)
