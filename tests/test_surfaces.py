@@ -348,9 +348,10 @@ def test_other_dimensions_are_refused(shape):
 
 
 @old_names
-def test_speed_against_the_peers():
+def test_speed_against_the_peers(monkeypatch):
     """Best of several, in turn, so that a busy machine slows all alike."""
     program = Path(__file__).parents[1] / "benchmarks" / "metrics_speed.py"
+    monkeypatch.syspath_prepend(program.parent)
     bench = runpy.run_path(str(program))
     ours, peer, monai = bench["OURS"], bench["PEER"], bench["MONAI"]
     fast, _ = bench["measure"](15, {ours, peer})
