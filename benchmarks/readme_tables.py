@@ -83,11 +83,12 @@ def real() -> str:
             rows.append({"method": name} | {"n": d["n"], "patients": d["n_patients"]})
             rows[-1]["Dice (95 % interval)"] = interval(d["mean"], d["low"], d["high"])
             rows[-1]["HD95 mm"] = f"{summary['hd95_mm']['mean']:.2f}"
+        about = result["machine"]
         tables.append(
-            f"**{result['kind']} windows**, {result['folds']} of 5 folds by patient, "
-            f"{result['epochs']} epochs, {result['training_minutes_a_fold']:.1f} minutes of "
-            f"training a fold on {result['machine']['threads']} thread(s) of "
-            f"{result['machine']['processor']}:\n\n" + markdown_table(rows)
+            f"**{result['kind'].capitalize()} windows** ({result['folds']} of 5 folds by patient; "
+            f"{result['training_minutes_a_fold']:.1f} minutes of training a fold with "
+            f"{about['threads']} thread of {about['processor']}, shared with other work):\n\n"
+            + markdown_table(rows)
         )
     return "\n\n".join(tables)
 

@@ -14,6 +14,7 @@ network that has not seen its patient. Two tables:
 """
 
 import argparse
+import itertools
 import json
 from functools import partial
 from pathlib import Path
@@ -46,7 +47,10 @@ WINDOW = HU_WINDOWS["nodule"]
 
 
 def read_blocks(folder: Path) -> list[tuple[Case, np.ndarray, np.ndarray]]:
-    """The largest slice of every nodule: (case, grey (H, W), mask (H, W)), own pixels."""
+    """The largest slice of every nodule: (case, grey (H, W), mask (H, W)), own pixels.
+
+    ``case.note`` keeps the height of the block in mm: with it the size of a nodule can be guessed.
+    """
     blocks = []
     for path in sorted((folder / "image").glob("*.nii*")):
         volume = read_image(path)
@@ -54,7 +58,8 @@ def read_blocks(folder: Path) -> list[tuple[Case, np.ndarray, np.ndarray]]:
         z = int(mask.sum((0, 1)).argmax())
         name = path.name.split(".")[0]
         spacing = tuple(volume.spacing_mm[1::-1])
-        case = Case(name, name.split("_R_")[0], path, spacing_mm=spacing)
+        height = str(mask.shape[2] * volume.spacing_mm[2])
+        case = Case(name, name.split("_R_")[0], path, note=height, spacing_mm=spacing)
         blocks.append((case, to_grey(axial_view(volume.array, z), WINDOW), axial_view(mask, z)))
     return blocks
 
@@ -114,20 +119,39 @@ def train_network(train: SliceSet, out: Path, words: argparse.Namespace, epochs:
 
 
 def threshold_masks(train: SliceSet, test: SliceSet) -> np.ndarray:
-    """The bright component nearest to the middle, its threshold tuned on the training windows."""
+    """The bright piece nearest to the middle, cut off by a disc; both tuned on the training set."""
 
-    def predict(image: np.ndarray, low: float) -> np.ndarray:
-        return baselines.central_component(image >= low)
+    def predict(image: np.ndarray, how: tuple[float, float]) -> np.ndarray:
+        low, part = how
+        disc = baselines.centre_ellipsoid(image.shape, part)
+        return baselines.central_component((image >= low) & (disc > 0))
 
-    low, _ = baselines.tune(predict, train.images[:, 0], train.labels[:, 0], range(60, 200, 10))
-    return np.stack([predict(image, low) for image in test.images[:, 0]])
+    choices = list(itertools.product(range(60, 160, 10), np.arange(0.2, 1.01, 0.1)))
+    how, _ = baselines.tune(predict, train.images[:, 0], train.labels[:, 0], choices)
+    return np.stack([predict(image, how) for image in test.images[:, 0]])
+
+
+def disc_of_block(blocks: list, train_at: list, test_at: list) -> np.ndarray:
+    """Discs whose diameter is guessed from height and width of the block, never from the image."""
+
+    def measures(at: list) -> np.ndarray:
+        cases = [blocks[i][0] for i in at]
+        widths = [max(blocks[i][1].shape) * blocks[i][0].spacing_mm[0] for i in at]
+        return np.array([(1, float(c.note), w) for c, w in zip(cases, widths, strict=True)])
+
+    truth = [2 * np.sqrt(blocks[i][2].sum() / np.pi) * blocks[i][0].spacing_mm[0] for i in train_at]
+    weights, *_ = np.linalg.lstsq(measures(train_at), np.array(truth), rcond=None)
+    size, discs = SIZES["centred"], []
+    for i, diameter_mm in zip(test_at, measures(test_at) @ weights, strict=True):
+        part = max(float(diameter_mm), 1.0) / blocks[i][0].spacing_mm[0] / size
+        discs.append(baselines.centre_ellipsoid((size, size), part))
+    return np.stack(discs)
 
 
 def unseeing_masks(kind: str, blocks: list, train_at: list, test_at: list) -> dict:
-    """Baselines that never look at the image: an ellipse from the block's size, a fixed ball."""
+    """Baselines that never look at the image."""
     size = SIZES[kind]
-    window = WINDOWS[kind]
-    train = window([blocks[i] for i in train_at], False, 1)
+    train = WINDOWS[kind]([blocks[i] for i in train_at], False, 1)
     ball, _ = baselines.tune(
         lambda shape, part: baselines.centre_ellipsoid(shape, part),
         [(size, size)] * len(train),
@@ -137,10 +161,7 @@ def unseeing_masks(kind: str, blocks: list, train_at: list, test_at: list) -> di
     fixed = baselines.centre_ellipsoid((size, size), ball)
     masks = {"centre ball": np.stack([fixed] * len(test_at))}
     if kind == "centred":
-        own = [blocks[i][2] for i in train_at]
-        part, _ = baselines.tune_ellipsoid(own, np.arange(0.1, 0.9, 0.05))
-        ellipses = [baselines.centre_ellipsoid(blocks[i][2].shape, part) for i in test_at]
-        masks["ellipse from the block's size"] = np.stack([centred(e, size) for e in ellipses])
+        masks["disc from the block's size"] = disc_of_block(blocks, train_at, test_at)
     return masks
 
 

@@ -35,11 +35,11 @@ def test_the_benchmark_on_real_nodules_in_small(lidc_nodules, tmp_path):
     found = json.loads((tmp_path / "real_nodules_2d_centred_resnet18_unet.json").read_text())
     ellipse, ball = (
         found["summary"][name]["dice"]["mean"]
-        for name in ("ellipse from the block's size", "centre ball")
+        for name in ("disc from the block's size", "centre ball")
     )
     assert ellipse > ball > 0.2, "the size of a block gives its nodule away"
     patients = {row["patient"] for row in found["rows"]["threshold"]}
     assert len(patients) == found["summary"]["threshold"]["dice"]["n_patients"]
     shifted = json.loads((tmp_path / "real_nodules_2d_shifted_resnet18_unet.json").read_text())
-    assert "ellipse from the block's size" not in shifted["summary"]
+    assert "disc from the block's size" not in shifted["summary"]
     assert (tmp_path / "real_nodules_2d.png").stat().st_size > 5000
