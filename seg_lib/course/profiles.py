@@ -61,7 +61,7 @@ TABLE = {
     "06": {
         "smoke": NETWORK
         | {"network": "resnet18_unet", "n_cases": 120, "phantom_size": 96, "size": 96}
-        | {"epochs": 12, "learning_rate": 1e-3, "budget_s": 60, "budget_mb": 2000},
+        | {"epochs": 11, "learning_rate": 1e-3, "budget_s": 60, "budget_mb": 2000},
         "laptop": NETWORK
         | {"n_cases": 240, "phantom_size": 96, "size": 96}
         | {"epochs": 16, "learning_rate": 1e-3, "budget_s": 290, "budget_mb": 3500},
