@@ -44,6 +44,7 @@ FOLDS = 5
 SIZES = {"centred": 64, "shifted": 32}
 SHIFTED_COPIES = 8  # random windows of each training nodule
 WINDOW = HU_WINDOWS["nodule"]
+KEYS = ("case", "patient")
 
 
 def read_blocks(folder: Path) -> list[tuple[Case, np.ndarray, np.ndarray]]:
@@ -199,6 +200,16 @@ def draw(test: SliceSet, masks: np.ndarray, words: argparse.Namespace) -> None:
     save_figure(fig, words.figures / "real_nodules_2d.png")
 
 
+def numbered(rows: dict[str, list]) -> dict[str, list]:
+    """The rows with running numbers in place of the names of patients and cases."""
+    names = sorted({row[key] for found in rows.values() for row in found for key in KEYS})
+    number = {name: f"n{i:03d}" for i, name in enumerate(names)}
+    return {
+        method: [row | {key: number[row[key]] for key in KEYS} for row in found]
+        for method, found in rows.items()
+    }
+
+
 def main() -> None:
     """Run the folds that were asked for and write rows, tables and figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -226,7 +237,7 @@ def main() -> None:
         seconds = [row["seconds"] for f in range(words.folds) for row in epochs_of(kind, f, words)]
         result |= {"training_minutes_a_fold": sum(seconds) / 60 / words.folds}
         result |= {"epochs": words.epochs, "seed": words.seed, "machine": machine()}
-        result |= {"summary": summary, "rows": rows}
+        result |= {"summary": summary, "rows": numbered(rows)}
         path = words.out / f"real_nodules_2d_{kind}_{words.network}.json"
         write_text(path, json.dumps(result, indent=None, default=float) + "\n")
         for name, s in summary.items():
