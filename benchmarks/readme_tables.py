@@ -86,8 +86,8 @@ def real() -> str:
         about = result["machine"]
         tables.append(
             f"**{result['kind'].capitalize()} windows** ({result['folds']} of 5 folds by patient; "
-            f"{result['training_minutes_a_fold']:.1f} minutes of training a fold with "
-            f"{about['threads']} thread of {about['processor']}, shared with other work):\n\n"
+            f"{result['epochs']} epochs, {result['training_minutes_a_fold']:.1f} minutes a fold by "
+            f"the clock with {about['threads']} thread of {about['processor']}):\n\n"
             + markdown_table(rows)
         )
     return "\n\n".join(tables)
@@ -100,7 +100,9 @@ def speed() -> str:
     for name, values in result["results"].items():
         rows.append({"call": name, "median ms": f"{values['median_ms']:.1f}"})
         rows[-1]["times ours"] = f"{values['times_ours']:.1f}"
-    return markdown_table(rows) + f"\n\nOn {result['machine']['processor']}."
+    about = result["machine"]
+    note = f"\n\nMedians with {about['threads']} thread of {about['processor']}."
+    return markdown_table(rows) + note
 
 
 TABLES = {"lessons": lessons, "phantom": phantom, "real": real, "speed": speed}
