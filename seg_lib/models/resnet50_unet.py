@@ -15,12 +15,10 @@ The network is `segmentation_models_pytorch.Unet`; only the choice of its number
 """
 
 import logging
-import os
-import socket
-from urllib.parse import urlsplit
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
+
+from seg_lib.models.hub import why_out_of_reach
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +30,6 @@ def build_resnet50_unet(
     encoder: str = "resnet50",
     weights: str | None = None,
     decoder_channels: tuple[int, ...] = (256, 128, 64, 32, 16),
-    upscale: int = 1,
 ) -> nn.Module:
     """Build the ResNet-U-Net; 32,514,833 parameters for one channel, one class and ResNet-50.
 
@@ -44,7 +41,6 @@ def build_resnet50_unet(
             once. With one input channel their RGB stem is summed. When the hub cannot be reached,
             the fall-back to random numbers is logged as a warning.
         decoder_channels: widths of the five decoder blocks, coarse to fine.
-        upscale: enlarge the image by this factor on the way in; see ``Upscaled``.
 
     Returns:
         A network (B, in_channels, H, W) -> logits (B, classes, H, W); H and W divide by 32.
@@ -59,7 +55,7 @@ def build_resnet50_unet(
         "classes": classes,
         "decoder_channels": decoder_channels,
     }
-    reason = weights and why_weights_are_out_of_reach(encoder, weights)
+    reason = weights and why_imagenet_is_out_of_reach(encoder, weights)
     if reason:
         logger.warning(
             "%s weights for %s are out of reach (%s): the encoder starts from random numbers. "
@@ -68,26 +64,7 @@ def build_resnet50_unet(
             encoder,
             reason,
         )
-    network = smp.Unet(encoder_weights=None if reason else weights, **numbers)
-    return network if upscale == 1 else Upscaled(network, upscale)
-
-
-class Upscaled(nn.Module):
-    """A network that sees its image enlarged and answers on the image's own grid.
-
-    The stem of a ResNet halves the image twice before the first block. In a window of 64 native
-    pixels a nodule of 8 is then 2 pixels wide; enlarged by 2 it keeps 4.
-    """
-
-    def __init__(self, network: nn.Module, factor: int):
-        super().__init__()
-        self.network, self.factor = network, factor
-
-    def forward(self, image: Tensor) -> Tensor:
-        """(B, C, H, W) -> logits (B, K, H, W)."""
-        how = {"mode": "bilinear", "align_corners": False}
-        larger = F.interpolate(image, scale_factor=self.factor, **how)
-        return F.interpolate(self.network(larger), image.shape[2:], **how)
+    return smp.Unet(encoder_weights=None if reason else weights, **numbers)
 
 
 def build_resnet18_unet(*, encoder: str = "resnet18", **sizes: object) -> nn.Module:
@@ -95,25 +72,9 @@ def build_resnet18_unet(*, encoder: str = "resnet18", **sizes: object) -> nn.Mod
     return build_resnet50_unet(encoder=encoder, **sizes)
 
 
-def why_weights_are_out_of_reach(encoder: str, weights: str, timeout_s: float = 3.0) -> str | None:
-    """None if the weights lie in the cache or their hub answers; else the reason in a few words.
-
-    The hub's own client retries for half a minute before it gives up; a lesson should not.
-    """
-    from huggingface_hub import constants, try_to_load_from_cache
+def why_imagenet_is_out_of_reach(encoder: str, weights: str) -> str | None:
+    """None if the weights of an smp encoder can be had, else the reason in a few words."""
     from segmentation_models_pytorch.encoders import encoders
 
     settings = encoders[encoder]["pretrained_settings"][weights]
-    revision = settings["revision"]
-    if try_to_load_from_cache(settings["repo_id"], "model.safetensors", revision=revision):
-        return None
-    if constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE is set and the cache has no copy"
-    if os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy"):
-        return None  # behind a proxy only the client itself can tell
-    hub = urlsplit(constants.ENDPOINT)
-    try:
-        socket.create_connection((hub.hostname, hub.port or 443), timeout=timeout_s).close()
-    except OSError as error:
-        return f"no connection to {hub.hostname}: {error.strerror or error}"
-    return None
+    return why_out_of_reach(settings["repo_id"], revision=settings["revision"])

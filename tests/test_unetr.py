@@ -1,0 +1,68 @@
+"""UNETR has the sizes of the design and says what is wrong with an image."""
+
+import pytest
+import torch
+
+from seg_lib.errors import InputError
+from seg_lib.models import build_model
+
+SMALL = {"image_size": 64, "hidden": 48, "heads": 4, "features": 8}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"),
+    [
+        ({}, 87_333_809),
+        ({"in_channels": 3}, 87_727_345),
+        ({"hidden": 384, "heads": 6}, 22_839_089),
+        ({"hidden": 192, "heads": 3}, 6_516_977),
+        ({"spatial_dims": 3, "image_size": 96, "classes": 14}, 92_802_478),
+    ],
+)
+def test_parameters_of_the_design(sizes, expected):
+    with torch.device("meta"):
+        model = build_model("unetr", **sizes)
+    assert sum(p.numel() for p in model.parameters()) == expected
+
+
+def test_twelve_layers_and_skips_from_three_depths():
+    model = build_model("unetr", **SMALL).eval()
+    vit = model.network.vit
+    assert len(vit.blocks) == 12
+    with torch.inference_mode():
+        last, hidden = vit(torch.rand(1, 1, 64, 64))
+    assert last.shape == (1, 16, 48) and len(hidden) == 12  # 4 x 4 patches of 16 x 16 pixels
+
+
+def test_volumes():
+    model = build_model("unetr", **SMALL | {"image_size": (32, 32, 16), "spatial_dims": 3})
+    assert model(torch.rand(1, 1, 32, 32, 16)).shape == (1, 1, 32, 32, 16)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "message"),
+    [
+        ({"image_size": 100}, "such as 96 or 112"),
+        ({"image_size": (64, 64, 64)}, "needs 2 sides"),
+        ({"heads": 7}, "these do: 1, 2, 3, 4, 6, 8, 12, 16"),
+    ],
+)
+def test_sizes_that_do_not_fit(sizes, message):
+    with pytest.raises(InputError, match=message):
+        build_model("unetr", **sizes)
+
+
+def test_an_image_of_another_size_is_refused():
+    with pytest.raises(InputError, match=r"for images of \(64, 64\) pixels and got \(96, 64\)"):
+        build_model("unetr", **SMALL)(torch.rand(1, 1, 96, 64))
+
+
+def test_einops_is_asked_for_by_name(monkeypatch):
+    import monai.networks.nets
+
+    def refuse(*args, **kwargs):
+        raise ImportError("einops is missing")
+
+    monkeypatch.setattr(monai.networks.nets, "UNETR", refuse)
+    with pytest.raises(InputError, match="pip install einops"):
+        build_model("unetr", **SMALL)
