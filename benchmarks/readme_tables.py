@@ -12,6 +12,7 @@ import re
 import sys
 from pathlib import Path
 
+from seg_lib import comparison
 from seg_lib.charts import markdown_table
 from seg_lib.course.lesson import METRIC_MIME
 from seg_lib.course.notebooks import find_notebooks, read_notebook
@@ -105,7 +106,52 @@ def speed() -> str:
     return markdown_table(rows) + note
 
 
-TABLES = {"lessons": lessons, "phantom": phantom, "real": real, "speed": speed}
+SETS = {
+    "lung2d": "Lung phantom",
+    "nodules": "Real lung nodules, LIDC-IDRI",
+    "pancreas": "Real pancreas slices, NIH Pancreas-CT",
+}
+
+
+def compare() -> str:
+    """The three networks on every data set, at the same samples and at the same time."""
+    parts = []
+    for name, title in SETS.items():
+        result = comparison.read_comparison(RESULTS / f"compare_2d_{name}.json")
+        for kind, runs in result["runs"].items():
+            epochs = {run["network"]: run["epochs"] for run in runs}
+            told = ", ".join(f"{network} {n}" for network, n in epochs.items())
+            parts.append(
+                f"**{title}, {kind}** ({result['size']} pixels, {len(result['seeds'])} seeds; "
+                f"epochs: {told}):\n\n" + markdown_table(comparison.score_table(result, kind))
+            )
+        if name == "lung2d":
+            pairs = comparison.pair_table(result, "same samples")
+            parts += [markdown_table(comparison.cost_table(result)), markdown_table(pairs)]
+    return "\n\n".join(parts)
+
+
+def steps() -> str:
+    """Seconds of a training step in float32 and in bfloat16, and the Dice after equal steps."""
+    result = json.loads((RESULTS / "training_speed.json").read_text())
+    rows = []
+    for name, found in result["networks"].items():
+        row = {"network": name, "float32 s": f"{found['float32_s']:.2f}"}
+        row |= {"bf16 s": f"{found['bf16_s']:.2f}", "times faster": f"{found['ratio']:.2f}"}
+        dice = found.get("dice")
+        row["Dice float32"] = f"{dice['float32']:.3f}" if dice else "not measured"
+        gap = dice and dice["bf16_minus_float32"]
+        row["bf16 - float32"] = (
+            f"{gap['difference']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})" if gap else ""
+        )
+        rows.append(row)
+    about = result["machine"]
+    note = f"\n\nBatches {result['shape']}, {about['threads']} thread of {about['processor']}."
+    return markdown_table(rows) + note
+
+
+TABLES = {"lessons": lessons, "phantom": phantom, "real": real, "compare": compare}
+TABLES |= {"speed": speed, "steps": steps}
 
 
 def main() -> int:

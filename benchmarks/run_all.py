@@ -12,10 +12,15 @@ def main() -> int:
     """One after the other, so that none disturbs the times of another."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", help="folder with image/ and nodule_mask/")
+    parser.add_argument("--pancreas", help="folder with images/ and masks/")
     words = parser.parse_args()
-    commands = [["metrics_speed.py"], ["augmentation_speed.py"]]
+    commands = [["metrics_speed.py"], ["augmentation_speed.py"], ["training_speed.py"]]
+    commands.append(["compare_2d.py", "lung2d", "--same-time"])
     if words.data:
         commands.append(["real_nodules_2d.py", "--data", words.data])
+        commands.append(["compare_2d.py", "nodules", "--data", words.data])
+    if words.pancreas:
+        commands.append(["compare_2d.py", "pancreas", "--data", words.pancreas])
     failed = [
         c for c in commands if subprocess.run([sys.executable, HERE / c[0], *c[1:]]).returncode
     ]

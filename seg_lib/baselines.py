@@ -4,7 +4,6 @@ A Dice of 0.6 says little until one knows what a threshold, or the same ellipse 
 the same cases. All of them are tuned on the training cases only. Taught in notebooks 06 and 12.
 """
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -148,26 +147,3 @@ def tune(
     ]
     best = int(np.argmax(means))
     return candidates[best], means[best]
-
-
-def tune_threshold(
-    images: Sequence[np.ndarray], masks: Sequence[np.ndarray], candidates: Sequence[float]
-) -> tuple[float, float]:
-    """The ``low`` of ``threshold_baseline`` with the best mean Dice, and that Dice.
-
-    Taught in notebook 06.
-    """
-    return tune(threshold_baseline, images, masks, candidates)
-
-
-def tune_ellipsoid(
-    masks: Sequence[np.ndarray], candidates: Sequence[float]
-) -> tuple[tuple[float, ...], float]:
-    """The ``fraction`` of ``centre_ellipsoid`` with the best mean Dice, and that Dice.
-
-    Args:
-        masks: training masks, 0 or 1.
-        candidates: fractions tried for every axis in every combination.
-    """
-    combinations = list(itertools.product(candidates, repeat=np.ndim(masks[0])))
-    return tune(centre_ellipsoid, [mask.shape for mask in masks], masks, combinations)

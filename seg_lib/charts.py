@@ -1,7 +1,4 @@
-"""Charts and tables of results: losses, Dice by method and by size, histograms.
-
-All are taken from ``figures``; they are here only to keep that file short.
-"""
+"""Charts and tables of results: losses, Dice by method and by size, histograms."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +6,9 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from seg_lib.errors import InputError
 from seg_lib.figure_style import SERIES, STYLE, new_figure
@@ -24,19 +23,13 @@ Rows = Sequence[Mapping[str, Any]]
 
 @matplotlib.rc_context(STYLE)
 def loss_curve(history: Rows) -> Figure:
-    """Losses over the epochs and, in a second panel, the Dice on the validation cases.
+    """Losses over the epochs and, where there is any, the Dice on the validation cases beside it.
 
-    Args:
-        history: what ``fit`` returns: a dict an epoch with ``epoch``, ``loss`` and, in the epochs
-            that were validated, ``val_loss`` and ``dice``.
-
-    Returns:
-        The figure; without any Dice it has one panel.
+    ``history`` is what ``fit`` returns: a dict an epoch with ``epoch``, ``loss`` and, in the epochs
+    that were validated, ``val_loss`` and ``dice``.
 
     Raises:
         InputError: the history is empty.
-
-    Taught in notebook 06.
     """
     if not history:
         raise InputError("history: is empty; train for at least one epoch before drawing it.")
@@ -70,43 +63,31 @@ def _over_epochs(axes: Axes, history: Rows, key: str, label: str, colour: str) -
 def dice_strip(rows_by_method: Mapping[str, Rows], metric: str = "dice") -> Figure:
     """Every case as a point, and the mean with its 95 % interval, one line a method.
 
-    Args:
-        rows_by_method: method -> rows of ``evaluate_cases``. The interval is a bootstrap over
-            patients where the rows name them.
-        metric: column to show.
-
-    Returns:
-        The figure.
+    Rows are those of ``evaluate_cases``, ``metric`` is the column to show. The interval is a
+    bootstrap over patients where the rows name them.
 
     Raises:
         InputError: no method, or rows without this column.
-
-    Taught in notebook 09.
     """
-    _check_rows(rows_by_method, metric)
+    if not rows_by_method:
+        raise InputError("rows_by_method: is empty; give the rows of at least one method.")
     figure = new_figure(7.0, 0.9 + 0.62 * len(rows_by_method))
     axes = figure.subplots()
-    for line, (colour, rows) in enumerate(zip(SERIES * 4, rows_by_method.values(), strict=False)):
-        values = np.array([float(row[metric]) for row in rows])
+    for line, (method, rows) in enumerate(rows_by_method.items()):
+        colour = SERIES[line % len(SERIES)]
+        values = _column(rows, metric, method)
         jitter = (np.arange(len(values)) * GOLDEN % 1 - 0.5) * 0.34
         axes.plot(values, line + jitter, "o", ms=5, color=colour, alpha=0.45, mew=0)
         mean, low, high = _mean_and_interval(rows, metric)
-        axes.errorbar(
-            mean,
-            line,
-            xerr=[[mean - low], [high - mean]],
-            fmt="D",
-            color="black",
-            capsize=4,
-            lw=1.6,
-        )
+        error = [[mean - low], [high - mean]]
+        axes.errorbar(mean, line, xerr=error, fmt="D", color="black", capsize=4, lw=1.6)
         words = f"{mean:.2f} [{low:.2f}, {high:.2f}], n = {len(values)}"
         axes.annotate(words, (1.01, line), xycoords=("axes fraction", "data"), va="center")
     axes.set_yticks(range(len(rows_by_method)), rows_by_method)
     axes.set_ylim(len(rows_by_method) - 0.5, -0.5)
     axes.set_xlabel(f"{NAMES.get(metric, metric)}: cases, mean and 95 % interval")
     axes.grid(axis="y", visible=False)
-    if metric in ("dice", "iou"):
+    if metric in NAMES:
         axes.set_xlim(-0.02, 1.02)
     return figure
 
@@ -115,44 +96,35 @@ def dice_strip(rows_by_method: Mapping[str, Rows], metric: str = "dice") -> Figu
 def dice_by_size(rows: Rows, metric: str = "dice") -> Figure:
     """The score of each case over the volume of its lesion, with the mean of each size third.
 
-    Args:
-        rows: of ``evaluate_cases`` with ``reference_volume_ml``; those without lesion are left out.
-        metric: column to show.
-
-    Returns:
-        The figure.
+    Rows are those of ``evaluate_cases`` with ``reference_volume_ml``; those without lesion are left
+    out. ``metric`` is the column to show.
 
     Raises:
         InputError: no row has a lesion, or rows without these columns.
-
-    Taught in notebooks 09 and 12.
     """
-    _check_rows({"rows": rows}, metric)
-    _check_rows({"rows": rows}, "reference_volume_ml")
-    sized = sorted(
-        (row for row in rows if row["reference_volume_ml"] > 0),
-        key=lambda row: row["reference_volume_ml"],
-    )
-    if not sized:
+    _column(rows, metric, "rows")
+    volumes = _column(rows, "reference_volume_ml", "rows")
+    order = np.argsort(volumes, kind="stable")
+    order = order[volumes[order] > 0]
+    if not len(order):
         raise InputError("rows: no case has a lesion; give at least one with a reference volume.")
+    sized, volumes = [rows[number] for number in order], volumes[order]
     figure = new_figure(6.0, 3.6)
     axes = figure.subplots()
-    volumes = [row["reference_volume_ml"] for row in sized]
-    axes.plot(volumes, [row[metric] for row in sized], "o", color=SERIES[0], alpha=0.55, mew=0)
+    scores = _column(sized, metric, "rows")
+    axes.plot(volumes, scores, "o", color=SERIES[0], alpha=0.55, mew=0)
     for third in np.array_split(np.arange(len(sized)), min(3, len(sized))):
-        some = [sized[number] for number in third]
-        mean, low, high = _mean_and_interval(some, metric)
-        span = (some[0]["reference_volume_ml"], some[-1]["reference_volume_ml"])
+        mean, low, high = _mean_and_interval([sized[number] for number in third], metric)
+        span = volumes[third[[0, -1]]]
         axes.fill_between(span, low, high, color=SERIES[1], alpha=0.25, lw=0)
         axes.plot(span, (mean, mean), color=SERIES[1], lw=2.5)
     axes.set(xscale="log", xlabel="lesion volume (ml)", ylabel=NAMES.get(metric, metric))
     top = axes.secondary_xaxis("top", functions=(_diameter_mm, _volume_ml))
     top.set_xlabel("diameter of a ball of this volume (mm)")
-    top.set_xticks((2, 3, 5, 10, 20, 30, 50, 100, 200))
-    for axis in (axes.xaxis, top.xaxis):
-        axis.set_major_formatter("{x:g}")
-        axis.set_minor_formatter("")
-    if metric in ("dice", "iou"):
+    low, high = axes.get_xlim()
+    _plain_numbers(axes.xaxis, low, high)
+    _plain_numbers(top.xaxis, _diameter_mm(low), _diameter_mm(high))
+    if metric in NAMES:
         axes.set_ylim(-0.02, 1.02)
     return figure
 
@@ -164,14 +136,7 @@ def hu_histogram(
 ) -> Figure:
     """How often each HU occurs, in bins of 16 HU, on a logarithmic scale.
 
-    Args:
-        volumes: name -> HU array, or one HU array.
-        window: HU window to mark, by name or limits.
-
-    Returns:
-        The figure.
-
-    Taught in notebooks 01 and 03.
+    ``volumes`` is one HU array or name -> HU array; ``window``, by name or limits, is marked.
     """
     if not isinstance(volumes, Mapping):
         volumes = {"": volumes}
@@ -193,14 +158,10 @@ def hu_histogram(
 
 
 def markdown_table(rows: Rows, columns: Sequence[str] | Mapping[str, str] | None = None) -> str:
-    """Rows as a Markdown table.
+    """Rows as a Markdown table: floats with three decimals, numbers aligned to the right.
 
-    Args:
-        rows: dictionaries; a missing or None entry is left empty.
-        columns: keys to show, or key -> heading; the keys of the first row where None.
-
-    Returns:
-        The table; floats with three decimals, numbers aligned to the right.
+    A missing or None entry is left empty. ``columns`` are the keys to show, or key -> heading; the
+    keys of the first row where None.
 
     Raises:
         InputError: no rows.
@@ -223,20 +184,32 @@ def _cell(value: Any) -> str:
     return str(value).replace("|", "\\|").replace("\n", " ")
 
 
-def _check_rows(rows_by_method: Mapping[str, Rows], column: str) -> None:
-    if not rows_by_method:
-        raise InputError("rows_by_method: is empty; give the rows of at least one method.")
-    for method, rows in rows_by_method.items():
-        if not rows or any(column not in row for row in rows):
-            raise InputError(f"{method}: needs rows that all have the column {column!r}.")
+def _column(rows: Rows, name: str, whose: str) -> np.ndarray:
+    if not rows or any(name not in row for row in rows):
+        raise InputError(f"{whose}: needs rows that all have the column {name!r}.")
+    return np.array([float(row[name]) for row in rows])
 
 
 def _mean_and_interval(rows: Rows, metric: str) -> tuple[float, float, float]:
     """Mean and 95 % bootstrap interval, over patients where the rows name them."""
-    values = [float(row[metric]) for row in rows]
+    values = _column(rows, metric, "rows")
     patients = [row.get("patient") for row in rows]
     low, high = bootstrap_interval(values, None if None in patients else patients)
     return float(np.mean(values)), low, high
+
+
+def _plain_numbers(axis: Axis, low: float, high: float) -> None:
+    """Label a logarithmic axis with plain numbers (3, 5, 10, 20), however short it is."""
+    for steps in ((1, 2, 3, 5), (1, 3), (1,)):
+        ticks = [step * 10.0**decade for decade in range(-6, 7) for step in steps]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) <= 9:
+            break
+    if len(ticks) < 3:  # all sizes are nearly the same
+        ticks = [tick for tick in MaxNLocator(4).tick_values(low, high) if low <= tick <= high]
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_locator(NullLocator())
 
 
 def _diameter_mm(volume_ml: np.ndarray) -> np.ndarray:

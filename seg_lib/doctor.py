@@ -33,46 +33,35 @@ print(json.dumps(facts))
 
 
 def report() -> tuple[str, bool]:
-    """Examine this installation.
+    """Examine this installation: a line per fact, and whether all that the course needs is there.
 
-    Returns:
-        The report, a line per fact, and whether everything that the course needs is there.
+    No folder is named: a published notebook shows this report.
     """
-    machine = _machine_lines()
-    trial = _start_torch()
-    packages, missing = _package_lines()
-    device, broken = _torch_lines(trial)
-    faults = missing + broken
-    lines = [*machine, *device, *_browser_line(), "", "packages", *packages, ""]
-    lines += [f"MISSING  {fault}" for fault in faults]
-    lines.append("Something is missing." if faults else "All that the course needs is here.")
-    return "\n".join(lines), not faults
-
-
-def _machine_lines() -> list[str]:
-    """Python, system, cores, memory, disk."""
-    free_gb = shutil.disk_usage(Path.cwd()).free / 1e9
-    return [
-        f"Python   {platform.python_version()} ({_kind_of_python()})",
-        f"system   {platform.system()} {platform.release()} {platform.machine()}",
-        f"cores    {os.cpu_count()}",
-        f"memory   {_memory()}",
-        f"disk     {free_gb:.0f} GB free here",
-    ]
-
-
-def _kind_of_python() -> str:
-    """Without its path: a published notebook shows this report."""
-    return "virtual environment" if sys.prefix != sys.base_prefix else "system"
-
-
-def _memory() -> str:
     try:
         import psutil
+
+        memory = psutil.virtual_memory()
+        memory = f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free"
     except ImportError:
-        return "unknown (psutil is missing)"
-    memory = psutil.virtual_memory()
-    return f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free"
+        memory = "unknown (psutil is missing)"
+    python = "virtual environment" if sys.prefix != sys.base_prefix else "system"
+    no_browser = "none found: the test of the viewer is skipped (chromium)"
+    packages, missing = _packages()
+    device, broken = _device()
+    lines = [
+        f"Python   {platform.python_version()} ({python})",
+        f"system   {platform.system()} {platform.release()} {platform.machine()}",
+        f"cores    {os.cpu_count()}",
+        f"memory   {memory}",
+        f"disk     {shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB free here",
+        f"device   {device}",
+        f"browser  {next(filter(shutil.which, BROWSERS), no_browser)}",
+        *("", "packages", *packages, ""),
+        *(f"MISSING  {fault}" for fault in missing + broken),
+    ]
+    ok = not missing + broken
+    lines.append("All that the course needs is here." if ok else "Something is missing.")
+    return "\n".join(lines), ok
 
 
 def requirements() -> list[str]:
@@ -80,37 +69,32 @@ def requirements() -> list[str]:
     try:
         return metadata.requires(PACKAGE) or []
     except metadata.PackageNotFoundError:
-        pass
-    project = Path(__file__).parents[1] / "pyproject.toml"
+        project = Path(__file__).parents[1] / "pyproject.toml"
     if not project.is_file():
         return []
     table = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
-    extras = [
-        f"{line}; extra == '{extra}'"
-        for extra, lines in table.get("optional-dependencies", {}).items()
-        for line in lines
-    ]
-    return table["dependencies"] + extras
+    extras = table["optional-dependencies"].values()
+    return table["dependencies"] + [f"{line}; extra" for lines in extras for line in lines]
 
 
-def _package_lines() -> tuple[list[str], list[str]]:
+def _packages() -> tuple[list[str], list[str]]:
     """A line per required package, and a sentence for each that is missing or out of range."""
-    lines, faults = [], []
     wanted = requirements()
-    if not wanted:
-        faults.append(f"{PACKAGE} is not installed; in its folder: {INSTALL} -e .")
+    lines = []
+    faults = [] if wanted else [f"{PACKAGE} is not installed; in its folder: {INSTALL} -e ."]
     for line in wanted:
         requirement, _, condition = line.partition(";")
-        name = re.match(r"[A-Za-z0-9._-]+", requirement.strip())[0]
+        requirement = requirement.strip()
+        name = re.match(r"[A-Za-z0-9._-]+", requirement)[0]
         optional = "extra" in condition
         version = _version(name)
         fits = version is not None and _in_range(version, requirement)
-        note = "" if fits else f"   <- asks for {requirement.strip()}"
-        kind = " (for developers)" if optional else ""
-        lines.append(f"  {name:<28} {version or 'missing'}{kind}{note}")
+        note = " (for developers)" if optional else ""
+        note += "" if fits else f"   <- asks for {requirement}"
+        lines.append(f"  {name:<28} {version or 'missing'}{note}")
         if not fits and not optional:
-            have = f"{name} {version}" if version else f"{name} is not installed"
-            faults.append(f'{have}; run: {INSTALL} "{requirement.strip()}"')
+            have = f"{name} {version or 'is not installed'}"
+            faults.append(f'{have}; run: {INSTALL} "{requirement}"')
     return lines, faults
 
 
@@ -130,57 +114,28 @@ def _in_range(version: str, requirement: str) -> bool:
     return Requirement(requirement).specifier.contains(version, prereleases=True)
 
 
-def _start_torch() -> subprocess.Popen | None:
-    """Begin to import torch and torchvision in another process; None if there is no torch."""
-    if _version("torch") is None:
-        return None
-    return subprocess.Popen(
-        [sys.executable, "-c", TRY_TORCH],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def _torch_lines(trial: subprocess.Popen | None) -> tuple[list[str], list[str]]:
+def _device() -> tuple[str, list[str]]:
     """The device that torch sees, and what is broken between torch and torchvision."""
-    builds = {name: _build(_version(name)) for name in ("torch", "torchvision")}
+    versions = {name: _version(name) or "" for name in ("torch", "torchvision")}
+    builds = {name: version.partition("+")[2] for name, version in versions.items()}  # cu126
     repair = f"run: {INSTALL} --force-reinstall torch torchvision"
-    if None not in builds.values() and builds["torch"] != builds["torchvision"]:
+    faults = []
+    if all(builds.values()) and builds["torch"] != builds["torchvision"]:
         both = " and ".join(f"{name} for {build}" for name, build in builds.items())
-        mismatch = [f"two builds that do not fit: {both}; {repair}"]
-    else:
-        mismatch = []
-    if trial is None:
-        return ["device   unknown (no torch)"], mismatch
+        faults = [f"two builds that do not fit: {both}; {repair}"]
+    if not versions["torch"]:
+        return "unknown (no torch)", faults
+    command = [sys.executable, "-c", TRY_TORCH]
     try:
-        out, error = trial.communicate(timeout=TORCH_LIMIT_S)
+        trial = subprocess.run(command, capture_output=True, text=True, timeout=TORCH_LIMIT_S)
     except subprocess.TimeoutExpired:
-        trial.kill()
-        trial.communicate()
-        return ["device   unknown"], [f"torch did not start in {TORCH_LIMIT_S} s; {repair}"]
+        return "unknown", [f"torch did not start in {TORCH_LIMIT_S} s; {repair}"]
     if trial.returncode:
-        last = (error.strip().splitlines() or [f"exit code {trial.returncode}"])[-1]
-        return ["device   unknown"], mismatch or [
-            f"torch or torchvision is broken: {last}; {repair}"
-        ]
-    return [f"device   {_device(json.loads(out.splitlines()[-1]))}"], mismatch
-
-
-def _build(version: str | None) -> str | None:
-    """``cu126`` out of 2.10.0+cu126; None where the version does not say."""
-    return version.partition("+")[2] or None if version else None
-
-
-def _device(facts: dict) -> str:
+        last = (trial.stderr.strip().splitlines() or [f"exit code {trial.returncode}"])[-1]
+        return "unknown", faults or [f"torch or torchvision is broken: {last}; {repair}"]
+    facts = json.loads(trial.stdout.splitlines()[-1])
     if facts["devices"]:
-        return f"{'; '.join(facts['devices'])} (CUDA {facts['cuda_build']})"
+        return f"{'; '.join(facts['devices'])} (CUDA {facts['cuda_build']})", faults
     if shutil.which("nvidia-smi") and not facts["cuda_build"]:
-        return "CPU: this torch is built without CUDA, though the machine may have a GPU"
-    return "CPU (no CUDA device; every lesson runs without one)"
-
-
-def _browser_line() -> list[str]:
-    """The browser that the viewer's test drives; the course does without it."""
-    found = next((name for name in BROWSERS if shutil.which(name)), None)
-    return [f"browser  {found or 'none found: the test of the viewer is skipped (chromium)'}"]
+        return "CPU: this torch is built without CUDA, though the machine may have a GPU", faults
+    return "CPU (no CUDA device; every lesson runs without one)", faults

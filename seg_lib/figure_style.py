@@ -14,8 +14,7 @@ from PIL import Image
 
 from seg_lib.errors import InputError
 from seg_lib.files import written_whole
-from seg_lib.png import fewer_colours, png_bytes
-from seg_lib.rendering import PREDICTION, TRUTH
+from seg_lib.rendering import png_bytes
 
 DPI = 150
 SIZES = ((1, 160), (1, 80), (1, 48), (0.8, 64), (0.65, 64))  # (part of the dots, greys) to try
@@ -42,14 +41,6 @@ STYLE = {
 }
 
 
-def hex_of(colour: tuple[int, int, int]) -> str:
-    """(r, g, b) 0-255 as #rrggbb."""
-    return "#{:02x}{:02x}{:02x}".format(*colour)
-
-
-TRUTH_HEX, PREDICTION_HEX = hex_of(TRUTH), hex_of(PREDICTION)
-
-
 class CourseFigure(Figure):
     """A matplotlib figure that a notebook shows as a small PNG."""
 
@@ -64,13 +55,25 @@ def new_figure(width_in: float, height_in: float) -> CourseFigure:
     return figure
 
 
+def fewer_colours(rgb: np.ndarray, n_greys: int) -> np.ndarray:
+    """The same (H, W, 3) uint8 picture in at most 256 colours, of which ``n_greys`` are grey.
+
+    The coloured pixels (few in a CT, but what it is all about) share the rest of the palette.
+    """
+    coloured = (rgb != rgb[:, :, :1]).any(axis=2)
+    steps = np.round(np.linspace(0, 255, n_greys)).astype(np.uint8)
+    result = steps[np.round(rgb * np.float32((n_greys - 1) / 255)).astype(np.uint8)]
+    if coloured.any():
+        strip = Image.fromarray(rgb[coloured][None])
+        strip = strip.quantize(256 - n_greys, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        result[coloured] = np.asarray(strip.convert("RGB"))[0]
+    return result
+
+
 def figure_png(figure: Figure, limit_bytes: int = LIMIT_BYTES, dpi: int = DPI) -> bytes:
     """A figure as PNG in at most 256 colours, and in fewer dots where it would be too large.
 
-    Args:
-        figure: is drawn but not changed.
-        limit_bytes: aim; where even the fewest dots miss it, they are returned all the same.
-        dpi: dots an inch to begin with.
+    Where even the fewest dots miss ``limit_bytes``, they are returned all the same.
     """
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi=dpi, pil_kwargs={"compress_level": 0})
@@ -85,37 +88,23 @@ def figure_png(figure: Figure, limit_bytes: int = LIMIT_BYTES, dpi: int = DPI) -
 
 
 def save_figure(figure: Figure, path: str | Path, limit_bytes: int = LIMIT_BYTES) -> Path:
-    """Write a figure to a PNG file, whole or not at all.
-
-    Args:
-        figure: any matplotlib figure.
-        path: ends in .png.
-        limit_bytes: see ``figure_png``.
-
-    Returns:
-        The path.
+    """Write a matplotlib figure to a PNG file, whole or not at all; returns the path.
 
     Raises:
         InputError: the figure shows nothing, or ``path`` is no PNG or cannot be written.
-
-    Taught in notebook 00.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise InputError(f"{path}: figures are saved as PNG; end the name with .png.")
-    if is_blank(figure):
+    if not any(_shows_something(axes) for axes in figure.axes):
         raise InputError(f"{path}: the figure shows nothing; draw into it before it is saved.")
     with written_whole(path) as part:
         part.write_bytes(figure_png(figure, limit_bytes))
     return path
 
 
-def is_blank(figure: Figure) -> bool:
-    """True if no axes holds a line, a bar, a point or an image with more than one value."""
-    return not any(_shows_something(axes) for axes in figure.axes)
-
-
 def _shows_something(axes: matplotlib.axes.Axes) -> bool:
+    """True if there is a line, a bar, a point or an image with more than one value."""
     lines = any(np.isfinite(line.get_xydata()).all(axis=1).any() for line in axes.lines)
     images = any(np.ptp(np.asarray(image.get_array())) > 0 for image in axes.images)
     return lines or images or bool(axes.patches) or bool(axes.collections)

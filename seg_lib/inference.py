@@ -75,7 +75,8 @@ def predict_slices(
 
     Taught in notebooks 06 and 11.
     """
-    images = torch.as_tensor(images)
+    if isinstance(images, np.ndarray):
+        images = torch.from_numpy(np.require(images, requirements="W"))  # a copy if read-only
     if images.ndim != 4 or images.shape[1] != 1:
         raise InputError(f"images of shape {tuple(images.shape)}; slices must be (N, 1, H, W).")
     found = np.empty(images.shape, np.float32)

@@ -1,22 +1,23 @@
 """From a scan to a picture: one slice as an RGB frame with orientation letters and mask overlays.
 
-Pure functions of numpy arrays; no widget and no matplotlib, so a frame takes a few milliseconds and
-a test can look at every pixel. Taught in notebook 00.
+Pure functions of numpy arrays, so a frame takes a few milliseconds. Taught in notebook 00.
 
 The view is radiological: the patient's right is on the viewer's left, as if the viewer stood at the
 patient's feet. In RAS order (X to the right, Y to the front, Z to the head) all three planes then
 come from one formula: flip both axes of the slice and transpose it.
 """
 
+import io
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
 
 from seg_lib.data.hu import apply_window
 from seg_lib.errors import InputError
-from seg_lib.scans import Scan
+from seg_lib.scans import Scan, foreground_box
 
 RGB = tuple[int, int, int]
 
@@ -28,7 +29,7 @@ FOUND: RGB = TRUTH
 MISSED: RGB = (230, 85, 0)
 FALSE_ALARM: RGB = (100, 120, 255)
 
-WHITE = 250  # not 255: leaves palette entries for the overlay colours, see png.py
+WHITE = 250  # not 255: leaves palette entries for the overlay colours, see png_bytes
 
 OVERLAYS = ("outline", "filled", "none")
 SHOWS = ("both", "truth", "prediction", "difference")
@@ -52,33 +53,19 @@ PLANES = {
 
 @dataclass(frozen=True)
 class View:
-    """All that decides what a frame shows, apart from the scan itself.
+    """All that decides what a frame shows, apart from the scan itself."""
 
-    Attributes:
-        plane: "axial", "coronal" or "sagittal".
-        index: slice number along the plane's axis, from 0.
-        window: (low, high) in the image's unit.
-        overlay: "outline", "filled" or "none".
-        show: "both" (truth and prediction), "truth", "prediction" or "difference".
-        opacity: of the filled overlay, 0 to 1.
-        size_px: longest side of the frame.
-        letters: draw R/L/A/P/S/I at the edges.
-
-    Raises:
-        InputError: a plane, an overlay or something to show that does not exist.
-    """
-
-    plane: str = "axial"
-    index: int = 0
-    window: tuple[float, float] = (-1350.0, 150.0)
-    overlay: str = "outline"
-    show: str = "both"
-    opacity: float = 0.4
-    size_px: int = 512
-    letters: bool = True
+    plane: str = "axial"  # or "coronal", "sagittal"
+    index: int = 0  # slice number along the plane's axis
+    window: tuple[float, float] = (-1350.0, 150.0)  # in the image's unit
+    overlay: str = "outline"  # or "filled", "none"
+    show: str = "both"  # truth and prediction; or "truth", "prediction", "difference"
+    opacity: float = 0.4  # of the filled overlay
+    size_px: int = 512  # longest side of the frame
+    letters: bool = True  # R/L/A/P/S/I at the edges
 
     def __post_init__(self) -> None:
-        """Refuse words that mean nothing here."""
+        """Refuse words that mean nothing here with an ``InputError``."""
         allowed = {"plane": tuple(PLANES), "overlay": OVERLAYS, "show": SHOWS}
         for name, words in allowed.items():
             if getattr(self, name) not in words:
@@ -100,6 +87,13 @@ def plane_slice(volume: np.ndarray, plane: str, index: int) -> np.ndarray:
     return np.moveaxis(volume, axis, 0)[index][::-1, ::-1].T
 
 
+def position(scan: Scan, view: View) -> str:
+    """Where the slice lies in the patient, such as ``z 12.5 mm``."""
+    plane = PLANES[view.plane]
+    mm = scan.origin_mm[plane.axis] + view.index * scan.spacing_mm[plane.axis]
+    return f"{plane.position} {mm:.1f} mm"
+
+
 def pixel_spacing_mm(spacing_mm: tuple[float, float, float], plane: str) -> tuple[float, float]:
     """(row, column) distance between the pixels of a plane, mm."""
     across, down = (mm for axis, mm in enumerate(spacing_mm) if axis != PLANES[plane].axis)
@@ -108,31 +102,21 @@ def pixel_spacing_mm(spacing_mm: tuple[float, float, float], plane: str) -> tupl
 
 def frame_size(shape: tuple[int, int], spacing_mm: tuple[float, float], size_px: int) -> tuple:
     """(height, width) in pixels: aspect true in mm, the longest side ``size_px``."""
-    height_mm, width_mm = shape[0] * spacing_mm[0], shape[1] * spacing_mm[1]
-    scale = size_px / max(height_mm, width_mm)
-    return max(1, round(height_mm * scale)), max(1, round(width_mm * scale))
+    sides_mm = [n * mm for n, mm in zip(shape, spacing_mm, strict=True)]
+    return tuple(max(1, round(mm * size_px / max(sides_mm))) for mm in sides_mm)
 
 
 def grey_levels(values: np.ndarray, window: tuple[float, float]) -> np.ndarray:
     """Map a window to 0 (black) … ``WHITE``, uint8. NaN is black."""
-    scaled = np.nan_to_num(apply_window(values, window), copy=False)
-    scaled *= WHITE
-    scaled += 0.5
-    return scaled.astype(np.uint8)
+    return (np.nan_to_num(apply_window(values, window)) * WHITE + 0.5).astype(np.uint8)
 
 
 def outline(mask: np.ndarray, width_px: int = 1) -> np.ndarray:
-    """The inner boundary of a mask: its pixels that have a 4-neighbour outside it.
+    """The inner boundary of an (H, W) bool mask: its pixels that have a 4-neighbour outside it.
 
-    Args:
-        mask: (H, W) bool. What lies beyond the border of the frame counts as outside.
-        width_px: how often to peel the mask; 1 gives a line one pixel wide.
+    What lies beyond the border of the frame counts as outside; ``width_px`` peels it again.
     """
-    inner = mask
-    for _ in range(width_px):
-        wide = np.pad(inner, 1)
-        inner = inner & wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:]
-    return mask & ~inner
+    return mask & ~ndimage.binary_erosion(mask, iterations=width_px)
 
 
 def layers(
@@ -145,12 +129,8 @@ def layers(
             ("missed", truth & ~prediction, MISSED),
             ("false alarm", prediction & ~truth, FALSE_ALARM),
         ]
-    painted = []
-    if truth is not None and show in ("truth", "both"):
-        painted.append(("truth", truth, TRUTH))
-    if prediction is not None and show in ("prediction", "both"):
-        painted.append(("prediction", prediction, PREDICTION))
-    return painted
+    masks = (("truth", truth, TRUTH), ("prediction", prediction, PREDICTION))
+    return [layer for layer in masks if layer[1] is not None and show in (layer[0], "both")]
 
 
 def paint(frame: np.ndarray, where: np.ndarray, colour: RGB, opacity: float = 1.0) -> None:
@@ -163,48 +143,30 @@ def paint(frame: np.ndarray, where: np.ndarray, colour: RGB, opacity: float = 1.
 
 
 def render(scan: Scan, view: View) -> np.ndarray:
-    """Draw one slice.
-
-    Returns:
-        (height, width, 3) uint8, longest side ``view.size_px``, aspect true in mm.
-
-    Taught in notebook 00.
-    """
+    """Draw one slice as (height, width, 3) uint8, aspect true in mm."""
     values = plane_slice(scan.image, view.plane, view.index)
     size = frame_size(values.shape, pixel_spacing_mm(scan.spacing_mm, view.plane), view.size_px)
     grey = _resized(grey_levels(values, view.window), size, Image.Resampling.BILINEAR)
     if view.letters and not scan.is_slice:
         grey = _with_letters(grey, PLANES[view.plane].edges)
     frame = np.repeat(grey[:, :, None], 3, axis=2)
-    if view.overlay != "none":
-        masks = (
-            None if mask is None else plane_slice(mask, view.plane, view.index)
-            for mask in (scan.truth, scan.prediction)
-        )
-        _overlay(frame, layers(*masks, view.show), view)
-    return frame
-
-
-def _overlay(frame: np.ndarray, painted: list[tuple[str, np.ndarray, RGB]], view: View) -> None:
-    """Paint the layers over the frame, in place."""
     if view.overlay == "filled":
         frame &= 0xFE  # 126 grey levels leave room for the tints in a palette of 256
-    for name, mask, colour in painted:
+    masks = (
+        None if mask is None else plane_slice(mask, view.plane, view.index)
+        for mask in (scan.truth, scan.prediction)
+    )
+    for name, mask, colour in layers(*masks, view.show) if view.overlay != "none" else ():
         if not mask.any():
             continue
-        mask = _resized_mask(mask, frame.shape[:2])
-        box = tuple(_span(mask, axis) for axis in range(2))  # a lesion is small: work there only
-        mask = mask[box]
+        mask = _resized_mask(mask, size)
+        box = foreground_box(mask)  # a lesion is small: work there only
         if view.overlay == "filled":
-            paint(frame[box], mask, colour, view.opacity)
+            paint(frame[box], mask[box], colour, view.opacity)
         else:  # the truth's line is wider, so that it shows under a prediction that equals it
             width_px = (2 if view.size_px >= 400 else 1) + (name == "truth")
-            paint(frame[box], outline(mask, width_px), colour)
-
-
-def _span(mask: np.ndarray, axis: int) -> slice:
-    filled = np.flatnonzero(mask.any(axis=1 - axis))
-    return slice(filled[0], filled[-1] + 1)
+            paint(frame[box], outline(mask[box], width_px), colour)
+    return frame
 
 
 def _resized(grey: np.ndarray, size: tuple[int, int], how: Image.Resampling) -> np.ndarray:
@@ -238,3 +200,23 @@ def _with_letters(grey: np.ndarray, edges: str) -> np.ndarray:
 @lru_cache
 def _font(size_px: int) -> ImageFont.FreeTypeFont:
     return ImageFont.load_default(size_px)
+
+
+def png_bytes(rgb: np.ndarray, compress_level: int = 1) -> bytes:
+    """Encode an (H, W, 3) uint8 frame as PNG, without loss.
+
+    A frame with at most 256 colours (``render`` sees to that) is stored as one byte a pixel with a
+    palette: half the bytes, for a viewer that sends 20 frames a second.
+    """
+    picture = Image.fromarray(rgb)
+    colours = picture.getcolors(256)  # None where there are more
+    if colours is not None:
+        palette = np.array(sorted(colour for _, colour in colours), np.uint32)
+        weights = np.array([65536, 256, 1], np.uint32)
+        number_of = np.zeros(2**24, np.uint8)
+        number_of[palette @ weights] = np.arange(len(palette))
+        picture = Image.fromarray(number_of[rgb @ weights])
+        picture.putpalette(palette.astype(np.uint8).tobytes())
+    stream = io.BytesIO()
+    picture.save(stream, "PNG", compress_level=compress_level)
+    return stream.getvalue()

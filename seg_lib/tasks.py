@@ -27,16 +27,19 @@ from seg_lib.training import load_checkpoint, load_weights
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What differs between tasks; ``lesson`` names the sizes in the table of profiles."""
+    """What differs between tasks."""
 
     load: Callable[..., Any]  # (data, work, size, seed) -> train, val, test
     train: Callable[..., nn.Module]  # (parts, out, sizes, seed, ...) -> network
-    networks: tuple[str, ...]
-    lesson: str
+    lessons: dict[str, str]  # network -> lesson with its sizes; the first is the usual one
 
 
 TASKS = {
-    "slices2d": Task(slices2d_parts, train_slices, ("resnet50_unet", "resnet18_unet"), "06"),
+    "slices2d": Task(
+        slices2d_parts,
+        train_slices,
+        {"resnet50_unet": "06", "resnet18_unet": "06", "swin_unet": "07", "unetr": "08"},
+    ),
 }
 
 
@@ -57,13 +60,12 @@ def train_task(task: str, data: Path, out: Path, profile: str, seed: int, **how:
     if task not in TASKS:
         raise InputError(f"There is no task {task!r}; choose one of: {', '.join(TASKS)}.")
     chosen = TASKS[task]
-    if how.get("network") not in (None, *chosen.networks):
-        raise InputError(
-            f"{task} has no network {how['network']!r}; choose: {', '.join(chosen.networks)}."
-        )
+    network = how.get("network") or next(iter(chosen.lessons))
+    if network not in chosen.lessons:
+        raise InputError(f"{task} has no network {network!r}; choose: {', '.join(chosen.lessons)}.")
     if (out / "best.safetensors").exists() and not how.get("resume"):
         raise InputError(f"{out}: holds a run; go on with --resume or choose another folder.")
-    sizes = settings(chosen.lesson, profile)
+    sizes = settings(chosen.lessons[network], profile)
     parts = chosen.load(data, out, sizes.size, seed)
     model = chosen.train(parts, out, sizes, seed, **how)
     test = parts[2]

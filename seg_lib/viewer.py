@@ -3,11 +3,9 @@
     SliceViewer(image, mask, prediction)          arrays, NIfTI paths, or a Case
 
 In JupyterLab it is a set of widgets; where widgets cannot be displayed (papermill, a printed page,
-``SEG_LIB_HEADLESS=1``) it is a contact sheet, one picture. Each change sends one picture to the
-browser and never the volume. Taught in notebook 00.
-
-The state is one ``View`` and one position; widgets only show it (viewer_widgets.py), so everything
-a mouse can do, a line of code can do too: ``viewer.change(plane="coronal")``.
+``SEG_LIB_HEADLESS=1``) it is a contact sheet. Each change sends one picture to the browser, never
+the volume. Widgets only show the state (viewer_widgets.py), so everything a mouse can do, a line of
+code can do too: ``viewer.change(plane="coronal")``. Taught in notebook 00.
 """
 
 import base64
@@ -18,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from seg_lib.files import written_whole
-from seg_lib.png import png_bytes
-from seg_lib.rendering import PLANES, View, layers, plane_slice, render
+from seg_lib.rendering import PLANES, View, layers, plane_slice, png_bytes, position, render
 from seg_lib.run_log import is_watched
 from seg_lib.scans import find_lesions, open_scan, window_limits
 
@@ -32,23 +29,12 @@ def widgets_can_display() -> bool:
 class SliceViewer:
     """A CT, its truth and a prediction, slice by slice.
 
-    Args:
-        image: (X, Y, Z) RAS array in HU, (H, W) array as displayed, ``Volume``, path of a NIfTI
-            file or a picture, or ``Case``. uint8 and floats within [0, 1] count as grey values.
-        mask: the truth on the same grid, or None.
-        prediction: a mask or a probability map (shown from 0.5) on the same grid, or None.
-        spacing: voxel size in mm, one number for each image axis; else the file's, else 1 mm.
-        window: name of an HU window, or (low, high).
-
-    Attributes:
-        scan: what is shown.
-        lesions: the connected pieces of the truth (of the prediction, if there is no truth).
-        view: how it is shown; ``change`` replaces it.
+    All but ``window``, the name of an HU window or (low, high), is what ``open_scan`` takes. The
+    viewer holds the ``scan``, its ``lesions`` (of the prediction, if there is no truth) and the
+    ``view``, how they are shown, which ``change`` replaces.
 
     Raises:
         InputError: shapes that do not fit each other, an unreadable file, a wrong spacing.
-
-    Taught in notebook 00.
     """
 
     def __init__(
@@ -62,8 +48,7 @@ class SliceViewer:
     ) -> None:
         """Open the scan at its first lesion, or in the middle."""
         self.scan = open_scan(image, mask, prediction, spacing)
-        marked = self.scan.prediction if self.scan.truth is None else self.scan.truth
-        self.lesions = [] if marked is None else find_lesions(marked)
+        self.lesions = find_lesions(self.scan.marked)
         self._lesion = 0
         self._position = list(self.lesions[0].peak if self.lesions else self.scan.centre)
         self.view = View(
@@ -78,13 +63,10 @@ class SliceViewer:
         return self.scan.image.shape[PLANES[self.view.plane].axis]
 
     def change(self, **changes: Any) -> None:
-        """Change the view by name, for example ``change(plane="coronal", index=30)``.
+        """Change fields of the ``View``, for example ``change(plane="coronal", index=30)``.
 
-        A new plane opens where the viewer already stands, unless ``index`` is given as well.
-
-        Args:
-            **changes: fields of ``View``: plane, index, window (name or limits), overlay, show,
-                opacity, size_px, letters.
+        A new plane opens where the viewer already stands, unless ``index`` is given as well; a
+        window may be given by its name.
 
         Raises:
             InputError: a value that the view cannot have; nothing changes.
@@ -129,16 +111,15 @@ class SliceViewer:
 
     def caption(self) -> str:
         """Where the viewer stands, in words: slice, millimetres, range of values, lesions."""
-        view, scan, plane = self.view, self.scan, PLANES[self.view.plane]
+        view, scan = self.view, self.scan
         values = plane_slice(scan.image, view.plane, view.index)
         words = [f"{scan.unit} {values.min():.0f} to {values.max():.0f}"]
         if not scan.is_slice:
-            mm = scan.origin_mm[plane.axis] + view.index * scan.spacing_mm[plane.axis]
-            words.insert(0, f"{view.plane} slice {view.index + 1} of {self.n_slices}")
-            words.insert(1, f"{plane.position} {mm:.1f} mm")
+            where = f"{view.plane} slice {view.index + 1} of {self.n_slices}"
+            words = [where, position(scan, view), *words]
         if self.lesions:
             count = len(self.lesions)
-            here = self.lesions[self._lesion].peak[plane.axis] == view.index
+            here = self.lesions[self._lesion].peak[PLANES[view.plane].axis] == view.index
             one_of = f"lesion {self._lesion + 1} of {count}"
             words.append(one_of if here else f"{count} lesion{'s' if count > 1 else ''}")
         return " · ".join(words)
@@ -151,7 +132,6 @@ class SliceViewer:
         return f"CT, {self.caption()}, window {low:.0f} to {high:.0f} {self.scan.unit}, {overlay}"
 
     def __repr__(self) -> str:
-        """Size, spacing and position in one line."""
         size = " × ".join(str(length) for length in self.scan.image.shape)
         spacing = " × ".join(f"{mm:g}" for mm in self.scan.spacing_mm)
         return f"SliceViewer({size} voxels of {spacing} mm; {self.caption()})"

@@ -1,14 +1,12 @@
 """The buttons and sliders of ``SliceViewer``. Imported only where widgets can be displayed.
 
 One direction: a widget changes the viewer's view, and ``refresh`` then sets every widget from the
-view and sends one picture. Keyboard: Tab reaches each control; on the slice slider the arrow keys
-move one slice, Page Up and Page Down several, Home and End to the ends (ipywidgets does this).
+view and sends one picture.
 """
 
 import base64
-import contextlib
 import html
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
@@ -29,38 +27,54 @@ class Controls:
     def __init__(self, viewer: "SliceViewer") -> None:
         """Build the widgets, show the current view, then listen."""
         self.viewer = viewer
-        self._listening = False
         self.picture = widgets.HTML()
         self._build_position()
-        self._build_window()
-        self._build_overlay()
+        self._build_look()
         self.box = self._arranged()
         self.refresh()
-        self._connect()
+        for name in ("plane", "index", "overlay", "opacity", "show"):
+            self._on_change(name, lambda value, name=name: {name: value})
+        self._on_change("preset", self._preset_window)
+        self._on_change("level", lambda level: {"window": _limits(level, self.width.value)})
+        self._on_change("width", lambda width: {"window": _limits(self.level.value, width)})
+        self.previous.on_click(lambda _: viewer.previous_lesion())
+        self.next.on_click(lambda _: viewer.next_lesion())
+
+    def _on_change(self, widget: str, change_of: Callable[[Any], dict[str, Any]]) -> None:
+        """Hand what ``change_of`` makes of a widget's new value to the viewer."""
+
+        def hand_over(event: Any) -> None:
+            changes = change_of(event.new) if self._listening else {}
+            if changes:
+                self.viewer.change(**changes)
+
+        getattr(self, widget).observe(hand_over, "value")
+
+    def _preset_window(self, name: str) -> dict[str, Any]:
+        return {} if name == OWN_WINDOW else {"window": self.presets[name]}
 
     def refresh(self) -> None:
         """Set every widget from the viewer's view and send one picture."""
         view = self.viewer.view
         low, high = view.window
-        with self._quiet():
-            self.plane.value = view.plane
-            self.index.max = max(1, self.viewer.n_slices - 1)
-            self.index.value = view.index
-            self.index.disabled = self.viewer.n_slices == 1
-            names = [name for name, limits in self.presets.items() if limits == view.window]
-            self.preset.value = names[0] if names else OWN_WINDOW
-            self.level.value, self.width.value = round((low + high) / 2), round(high - low)
-            self.overlay.value, self.opacity.value = view.overlay, view.opacity
-            self.opacity.disabled = view.overlay != "filled"
-            self.show.value = view.show
+        self._listening = False  # what the view itself changes is not news
+        self.plane.value = view.plane
+        self.index.max = max(1, self.viewer.n_slices - 1)
+        self.index.value = view.index
+        self.index.disabled = self.viewer.n_slices == 1
+        names = [name for name, limits in self.presets.items() if limits == view.window]
+        self.preset.value = names[0] if names else OWN_WINDOW
+        self.level.value, self.width.value = round((low + high) / 2), round(high - low)
+        self.overlay.value, self.opacity.value = view.overlay, view.opacity
+        self.opacity.disabled = view.overlay != "filled"
+        self.show.value = view.show
+        self._listening = True
         self.picture.value = picture_html(self.viewer)
 
     def _build_position(self) -> None:
         self.plane = _buttons("Plane", ["axial"] if self.viewer.scan.is_slice else list(PLANES))
         self.index = widgets.IntSlider(
             description="Slice",
-            min=0,
-            max=1,
             readout=False,  # the caption says it, counted as people count
             tooltip="Arrow keys: one slice. Page Up, Page Down: several. Home, End: the ends.",
             style={"description_width": "3em"},
@@ -72,16 +86,13 @@ class Controls:
         )
         self.next = widgets.Button(description="Next lesion", icon="forward", disabled=none)
 
-    def _build_window(self) -> None:
-        scan = self.viewer.scan
-        self.presets = HU_WINDOWS if scan.unit == "HU" else {"grey": scan.default_window}
-        widest = 4096 if scan.unit == "HU" else 256
-        lowest, highest = (-1024, 3071) if scan.unit == "HU" else (0, 255)
+    def _build_look(self) -> None:
+        in_hu = self.viewer.scan.unit == "HU"
+        self.presets = HU_WINDOWS if in_hu else {"grey": self.viewer.scan.default_window}
+        lowest, highest = (-1024, 3071) if in_hu else (0, 255)
         self.preset = widgets.Dropdown(description="Window", options=[*self.presets, OWN_WINDOW])
         self.level = widgets.IntSlider(description="Level", min=lowest, max=highest)
-        self.width = widgets.IntSlider(description="Width", min=1, max=widest)
-
-    def _build_overlay(self) -> None:
+        self.width = widgets.IntSlider(description="Width", min=1, max=highest - lowest + 1)
         self.overlay = _buttons("Overlay", OVERLAYS)
         self.opacity = widgets.FloatSlider(description="Opacity", min=0.1, max=1.0, step=0.1)
         self.show = widgets.Dropdown(description="Show", options=SHOWS)
@@ -107,41 +118,9 @@ class Controls:
         panel = widgets.VBox(parts, layout={"margin": "0 0 0 16px"})
         return widgets.HBox([left, panel], layout={"flex_flow": "row wrap"})
 
-    def _connect(self) -> None:
-        for name in ("plane", "index", "overlay", "opacity", "show"):
-            getattr(self, name).observe(self._changed(name), "value")
-        self.preset.observe(self._preset_chosen, "value")
-        self.level.observe(self._window_moved, "value")
-        self.width.observe(self._window_moved, "value")
-        self.previous.on_click(lambda _: self.viewer.previous_lesion())
-        self.next.on_click(lambda _: self.viewer.next_lesion())
 
-    def _changed(self, name: str) -> Any:
-        """A listener that hands the widget's new value to the view's field ``name``."""
-
-        def hand_over(change: Any) -> None:
-            if self._listening:
-                self.viewer.change(**{name: change.new})
-
-        return hand_over
-
-    def _preset_chosen(self, change: Any) -> None:
-        if self._listening and change.new != OWN_WINDOW:
-            self.viewer.change(window=self.presets[change.new])
-
-    def _window_moved(self, _: Any) -> None:
-        if self._listening:
-            level, half = self.level.value, self.width.value / 2
-            self.viewer.change(window=(level - half, level + half))
-
-    @contextlib.contextmanager
-    def _quiet(self) -> Iterator[None]:
-        """While the view is written to the widgets, their changes are not news."""
-        self._listening = False
-        try:
-            yield
-        finally:
-            self._listening = True
+def _limits(level: float, width: float) -> tuple[float, float]:
+    return level - width / 2, level + width / 2
 
 
 def _buttons(description: str, options: Any) -> widgets.ToggleButtons:

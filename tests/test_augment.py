@@ -151,3 +151,15 @@ def test_the_grid_is_an_affine_grid_plus_a_bicubic_field():
     field = F.interpolate(bend, size=(40, 56), mode="bicubic", align_corners=False)
     grid = _sampling_grid(shape, torch.Generator().manual_seed(4), warp)
     assert torch.allclose(grid, affine + field.permute(0, 2, 3, 1), atol=1e-5)
+
+
+def test_a_label_that_is_drawn_beside_its_image_is_moved_back():
+    """The mask lies 2 pixels below and 1 to the left; turned or mirrored, it comes out in place."""
+    image, label = torch.zeros(8, 1, 32, 32), torch.zeros(8, 1, 32, 32, dtype=torch.int64)
+    image[:, :, 12:20, 10:16] = 1
+    label[:, :, 14:22, 9:15] = 1
+    still = {"scale": 0, "shift": 0, "elastic": 0, "brightness": 0, "contrast": 0, "noise": 0}
+    warp = Warp(rotation_deg=0, flips=True, label_offset=(2, -1), **still)
+    moved, beside = warp_batch(image, label, torch.Generator().manual_seed(0), warp)
+    assert torch.equal(moved > 0.5, beside > 0)
+    assert not torch.equal(moved[0], moved[1]) or not torch.equal(moved[0], moved[2])

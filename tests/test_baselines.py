@@ -8,8 +8,7 @@ from seg_lib.baselines import (
     centre_ellipsoid,
     mean_prior,
     threshold_baseline,
-    tune_ellipsoid,
-    tune_threshold,
+    tune,
 )
 from seg_lib.errors import InputError
 from seg_lib.metrics import dice
@@ -63,14 +62,14 @@ def test_in_a_volume_a_lesion_may_leave_through_the_first_slice():
 
 def test_the_threshold_is_tuned_by_mean_dice():
     images = [chest(0.6), chest(0.7)]
-    best, mean = tune_threshold(images, [NODULE, NODULE], [0.05, 0.65, 0.5, 0.4])
+    best, mean = tune(threshold_baseline, images, [NODULE, NODULE], [0.05, 0.65, 0.5, 0.4])
     assert (best, mean) == (0.5, 1.0)  # 0.4 is as good, but comes later
 
 
 @pytest.mark.parametrize("images", [[], [chest(), chest()]])
 def test_tuning_needs_pairs(images):
     with pytest.raises(InputError, match="images"):
-        tune_threshold(images, [NODULE], [0.5])
+        tune(threshold_baseline, images, [NODULE], [0.5])
 
 
 def test_the_ellipse_has_the_area_of_an_ellipse():
@@ -88,12 +87,6 @@ def test_the_ellipsoid_has_the_volume_of_an_ellipsoid():
 def test_an_ellipse_without_size_is_refused():
     with pytest.raises(InputError, match="above 0"):
         centre_ellipsoid((4, 4), 0)
-
-
-def test_tuning_finds_the_ellipse_that_made_the_masks():
-    masks = [centre_ellipsoid((40, 30), (0.4, 0.2))] * 2
-    fraction, mean = tune_ellipsoid(masks, [0.2, 0.3, 0.4])
-    assert fraction == (0.4, 0.2) and mean == 1.0
 
 
 def test_the_prior_is_the_share_of_masks():

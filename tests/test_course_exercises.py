@@ -69,7 +69,7 @@ def test_an_unknown_exercise_is_answered_with_the_known_ones(capsys):
     check("77a", 1)
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "06z: no such exercise; try 06a, 06b."
-    assert "there are lessons 00, 03" in said[1]
+    assert "there are lessons 00, 02" in said[1]
 
 
 def split_by_case(patients, n_test):
@@ -149,6 +149,17 @@ WRONG = [
     ("00b", lambda mask: int(np.flatnonzero(mask.any((0, 1)))[0]), "first slice with any"),
     ("00b", lambda mask: int(mask.sum((0, 1)).max()), "argmax gives the place"),
     ("00b", lambda mask: int(mask.sum((1, 2)).argmax()), "should be 5"),
+    ("02a", 0.8, "there are four"),
+    ("02a", 0.8**4, "one is enough"),
+    ("02a", 0.0016, "no sibling is in training"),
+    ("02a", 1 - 0.2**5, "four siblings"),
+    ("02b", lambda a, b, p: set(a) & set(b), "It should be"),
+    ("02b", lambda a, b, p: {c for c in a if p[c] in map(p.get, b)}, "look up their patients"),
+    ("02b", lambda a, b, p: {"a", "c"}, "empty set"),
+    ("02c", lambda p, k: [n % k for n in range(len(p))], "Deal patients, not slices"),
+    ("02c", lambda p, k: SOLUTIONS["02c"](sorted(set(p)), k), "12 slices got 7"),
+    ("02c", lambda p, k: [0] * len(p), "The folds have"),
+    ("02c", lambda p, k: [n + 1 for n in SOLUTIONS["02c"](p, k)], "does not exist"),
     ("03a", stretch, "own darkest and brightest"),
     ("03a", wraps, "Clip to"),
     ("03a", in_place, "changed the image"),
@@ -164,6 +175,13 @@ WRONG = [
     ("04b", lambda image, mask: (image[:, ::-1], mask), "mask stayed"),
     ("04b", lambda image, mask: (image[::-1], mask[::-1]), "upside down"),
     ("04b", lambda image, mask: (image[:, ::-1], mask[::-1]), "moved differently"),
+    ("05a", lambda p, y: p - y, "mean over n pixels"),
+    ("05a", lambda p, y: (y - p) / p.size, "negative gradient"),
+    ("05a", lambda p, y: (p - y) / (p * (1 - p)) / p.size, "not for the logit"),
+    ("05a", lambda p, y: ((p - y) / p.size).sum(), "has shape"),
+    ("05b", lambda p, y, s: (2 * (p * y).sum() + s) / (p.sum() + y.sum() + s), "1 minus it"),
+    ("05b", lambda p, y, s: 1 - 2 * (p * y).sum() / (p.sum() + y.sum() + s), "above the line"),
+    ("05c", 400, "no background"),
     ("06a", 44250, "half a batch"),
     ("06a", 44200, "last batch"),
     ("06a", 8900, "stored five times"),

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from seg_lib.course.degenerate import (
+from degenerate import (
     conforming_metrics,
     degenerate_predictions,
     degenerate_values,
     passing_kinds,
 )
+
 from seg_lib.course.notebooks import find_notebooks
 from seg_lib.course.profiles import PROFILES, TABLE
 from seg_lib.course.rules import check_metrics, read_baselines, read_rule

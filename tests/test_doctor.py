@@ -13,10 +13,15 @@ from seg_lib import doctor
 INSTALL = doctor.INSTALL
 
 
+def torch_says(**facts):
+    """What stands in for the trial of torch, which takes seconds."""
+    return f"import json; print(json.dumps({facts!r}))"
+
+
 @pytest.fixture
 def no_torch_trial(monkeypatch):
     """Metadata only: torch itself is not started."""
-    monkeypatch.setattr(doctor, "_start_torch", lambda: None)
+    monkeypatch.setattr(doctor, "TRY_TORCH", torch_says(devices=[], cuda_build=None))
 
 
 @pytest.fixture
@@ -121,13 +126,14 @@ def test_a_torch_that_hangs_is_ended(monkeypatch):
     ],
 )
 def test_the_device(monkeypatch, facts, said):
+    monkeypatch.setattr(doctor, "TRY_TORCH", torch_says(**facts))
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
-    assert doctor._device(facts).startswith(said)
+    assert f"device   {said}" in doctor.report()[0]
 
 
-def test_a_gpu_that_torch_cannot_use_is_told(monkeypatch):
+def test_a_gpu_that_torch_cannot_use_is_told(monkeypatch, no_torch_trial):
     monkeypatch.setattr(doctor.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
-    assert "built without CUDA" in doctor._device({"devices": [], "cuda_build": None})
+    assert "built without CUDA" in doctor.report()[0]
 
 
 def names_in(lines):

@@ -177,6 +177,20 @@ def test_dice_by_size_leaves_out_cases_without_lesion():
         dice_by_size(rows([1.0], [0.0]))
 
 
+@pytest.mark.parametrize("volumes_ml", [(2.5, 9.5), (4.1, 4.4), (4.0,), (3.0, 20.0), (0.02, 90.0)])
+def test_dice_by_size_labels_both_axes_with_plain_numbers(volumes_ml):
+    figure = dice_by_size(rows([0.5] * len(volumes_ml), volumes_ml))
+    figure.canvas.draw()
+    axes = figure.axes[0]
+    limits_ml = np.array(axes.get_xlim())
+    limits_mm = np.cbrt(6000 * limits_ml / np.pi)
+    for axis, (low, high) in ((axes.xaxis, limits_ml), (axes.child_axes[0].xaxis, limits_mm)):
+        labels = [label.get_text() for label in axis.get_ticklabels()]
+        assert 3 <= len(labels) <= 9
+        assert all(low <= float(label) <= high for label in labels), "plain, and inside the axis"
+        assert axis.get_minorticklabels() == []
+
+
 @pytest.mark.parametrize("draw", [dice_strip, lambda methods: dice_by_size(methods["net"])])
 def test_rows_without_the_column_are_refused(draw):
     with pytest.raises(InputError, match="'dice'"):

@@ -19,8 +19,8 @@ FLOORS = [
     {"data", "models"},
     {"losses", "surfaces", "diameters", "metrics", "tables", "resampling"},
     {"steps", "schedules", "run_log", "checkpoints", "runs", "training"}
-    | {"inference", "baselines", "evaluation"},
-    {"scans", "png", "rendering", "figure_style", "figures", "charts", "viewer", "viewer_widgets"}
+    | {"inference", "baselines", "evaluation", "pretraining", "costs", "comparison"},
+    {"scans", "rendering", "figure_style", "figures", "charts", "viewer", "viewer_widgets"}
     | {"course", "slices2d", "tasks", "doctor", "cli", "__main__"},
 ]
 
@@ -66,7 +66,7 @@ def test_nothing_is_monstrous(path):
 
 def test_the_library_does_not_grow():
     """A ratchet: lower it whenever the library gets thinner. The aim is 6,000 lines."""
-    assert sum(path.read_text().count("\n") for path in FILES) <= 11_550
+    assert sum(path.read_text().count("\n") for path in FILES) <= 11_300
 
 
 UNSAFE = {

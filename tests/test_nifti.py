@@ -149,7 +149,7 @@ def test_a_gzip_file_of_several_members(tmp_path):
 
 
 def test_big_blocks_are_put_together_in_order(tmp_path, monkeypatch):
-    monkeypatch.setattr("seg_lib.data.nifti_stream.BLOCK_VOXELS", 13)
+    monkeypatch.setattr("seg_lib.data.nifti.BLOCK_VOXELS", 13)
     nifti(HU, path=tmp_path / "ct.nii.gz")
     np.testing.assert_array_equal(read_image(tmp_path / "ct.nii.gz").array, HU)
 

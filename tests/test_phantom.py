@@ -8,10 +8,8 @@ import pytest
 from scipy import ndimage
 
 from seg_lib.baselines import threshold_baseline
-from seg_lib.data import phantom_tables as tables
-from seg_lib.data.phantom import lung_slice, lung_volume
-from seg_lib.data.phantom_files import rough_lung
-from seg_lib.data.phantom_scan import sample_patient, scanner_noise, slice_grid
+from seg_lib.data.phantom import lung_slice, lung_volume, rough_lung
+from seg_lib.data.phantom_scan import SCANNERS, Patient, scanner_noise
 from seg_lib.metrics import dice
 
 
@@ -26,12 +24,11 @@ def test_every_slice_shows_a_chest_and_a_nodule(size):
         assert drawn.hu.shape == drawn.mask.shape == (size, size)
         assert drawn.hu.dtype == np.float32 and drawn.mask.dtype == np.uint8
         assert set(np.unique(drawn.mask)) == {0, 1}
-        assert drawn.hu[0, 0] in {scanner.padding_hu for scanner in tables.SCANNERS}
+        assert drawn.hu[0, 0] in {scanner.padding_hu for scanner in SCANNERS}
         centre = slice(size // 8, -size // 8)
         assert 0.1 < (drawn.hu[centre, centre] < -600).mean() < 0.6  # lung
         assert (drawn.hu > 300).mean() > 0.002  # bone
-        assert drawn.lungrads == drawn.nodule["lungrads"]
-        ground_glass = drawn.nodule["texture"] == "ground-glass"
+        ground_glass = drawn.worst["texture"] == "ground-glass"
         assert drawn.hu[drawn.mask == 1].mean() > (-750 if ground_glass else -600)
 
 
@@ -46,8 +43,8 @@ def test_arrays_repeat_to_the_last_bit_and_depend_on_every_number():
 
 
 def test_noise_is_grainy_but_even():
-    who = sample_patient(np.random.default_rng(0))
-    noise = scanner_noise(who, slice_grid(who, 512, 0.0), np.random.default_rng(1))[0]
+    who = Patient(np.random.default_rng(0))
+    noise = scanner_noise(who, who.grid((512, 512), [0.0]), np.random.default_rng(1))[0]
     middle = noise[128:384, 128:384] - noise[128:384, 128:384].mean()
     near, far = ((middle[:, k:] * middle[:, :-k]).mean() / middle.var() for k in (1, 12))
     assert near > 0.3 and abs(far) < 0.1

@@ -3,26 +3,31 @@
 import numpy as np
 import pytest
 
-from seg_lib.data import phantom_tables as tables
 from seg_lib.data.phantom_anatomy import (
     LUNG_BOX_MM,
+    Anatomy,
     Grid,
     ellipse_distance,
     heart_distance,
     lobe_names,
     lung_distance,
-    sample_anatomy,
     soft_cover,
 )
-from seg_lib.data.phantom_nodules import Nodule, draw_nodule, place_nodule, sample_traits
-from seg_lib.data.phantom_scan import sample_patient
-from seg_lib.data.phantom_vessels import cover_of_tubes
+from seg_lib.data.phantom_body import cover_of_tubes
+from seg_lib.data.phantom_nodules import (
+    LUNG_RADS,
+    SHARES,
+    Nodule,
+    lungrads_category,
+    sample_traits,
+)
+from seg_lib.data.phantom_scan import Patient
 from seg_lib.errors import InputError
 
 
 def cube(half_mm, step_mm):
     axis = np.arange(-half_mm, half_mm, step_mm, dtype=np.float32) + np.float32(step_mm / 2)
-    return Grid(axis[::-1].copy(), axis[::-1].copy(), axis, step_mm)
+    return Grid(axis[::-1].copy(), axis[::-1].copy(), axis, step_mm, step_mm)
 
 
 @pytest.mark.parametrize(
@@ -44,20 +49,12 @@ def cube(half_mm, step_mm):
     ],
 )
 def test_lungrads_by_hand(texture, diameter_mm, solid_mm, category):
-    assert tables.lungrads_category(texture, diameter_mm, solid_mm) == category
+    assert lungrads_category(texture, diameter_mm, solid_mm) == category
 
 
 def test_unknown_texture_names_the_known_ones():
     with pytest.raises(InputError, match="solid, part-solid, ground-glass"):
-        tables.lungrads_category("calcified", 8.0)
-
-
-SHARES = {
-    "lobe": tables.LOBE_SHARE,
-    "texture": tables.TEXTURE_SHARE,
-    "margin": tables.MARGIN_SHARE,
-    "attachment": tables.ATTACHMENT_SHARE,
-}
+        lungrads_category("calcified", 8.0)
 
 
 @pytest.fixture(scope="module")
@@ -69,19 +66,19 @@ def many_traits():
 @pytest.mark.parametrize("trait", SHARES)
 def test_traits_come_as_often_as_the_tables_say(many_traits, trait):
     assert sum(SHARES[trait].values()) == pytest.approx(1.0)
-    drawn = [getattr(traits, trait) for traits in many_traits]
+    drawn = [traits[trait] for traits in many_traits]
     for name, share in SHARES[trait].items():
         error = 4 * np.sqrt(share * (1 - share) / len(drawn))
         assert drawn.count(name) / len(drawn) == pytest.approx(share, abs=error), name
 
 
 def test_diameters_follow_the_cut_log_normal(many_traits):
-    diameters = np.array([traits.diameter_mm for traits in many_traits])
+    diameters = np.array([traits["diameter_mm"] for traits in many_traits])
     assert diameters.min() >= 3.0 and diameters.max() <= 30.0
     # The cut at 30 mm takes 8 % off the top, so the median lies a little below the table's 13 mm.
     assert np.median(diameters) == pytest.approx(12.2, abs=0.6)
-    solid = [traits.lungrads for traits in many_traits if traits.texture == "solid"]
-    shares = [solid.count(category) / len(solid) for category in tables.LUNG_RADS]
+    solid = [traits["lungrads"] for traits in many_traits if traits["texture"] == "solid"]
+    shares = [solid.count(category) / len(solid) for category in LUNG_RADS]
     assert shares == pytest.approx([0.10, 0.12, 0.42, 0.36], abs=0.05)
 
 
@@ -89,16 +86,16 @@ def test_nodules_lie_in_their_lobe_and_at_their_depth():
     rng = np.random.default_rng(1)
     kept, at_pleura = [], []
     for patient in range(12):
-        who = sample_patient(np.random.default_rng(patient))
+        who = Patient(np.random.default_rng(patient))
         for traits in [sample_traits(rng) for _ in range(5)]:
-            nodule = place_nodule(traits, who.anatomy, who.vessels, rng)
-            centre = np.array(nodule.centre_mm, np.float32) / who.anatomy.scale
+            nodule = Nodule(traits, who.anatomy, who.vessels, rng).traits
+            centre = np.array(nodule["centre_mm"], np.float32) / who.anatomy.scale
             assert lung_distance(who.anatomy, *centre.astype(np.float32)[:, None]) < 0
-            assert lobe_names(who.anatomy, centre[None])[0] == nodule.traits.lobe
-            kept.append(nodule.traits.lobe == traits.lobe)
-            if traits.attachment == "pleura":
+            assert lobe_names(who.anatomy, centre[None])[0] == nodule["lobe"]
+            kept.append(nodule["lobe"] == traits["lobe"])
+            if traits["attachment"] == "pleura":
                 depth = -lung_distance(who.anatomy, *centre.astype(np.float32)[:, None])[0]
-                at_pleura.append(depth < 0.55 * traits.diameter_mm)
+                at_pleura.append(depth < 0.55 * traits["diameter_mm"])
     assert np.mean(kept) > 0.95
     assert len(at_pleura) > 5 and np.mean(at_pleura) > 0.8
 
@@ -118,20 +115,19 @@ def test_a_nodule_has_the_volume_of_its_diameter(margin, step_mm):
     rng = np.random.default_rng(3)
     volumes = []
     for _ in range(6):
-        who = sample_patient(rng)
-        traits = sample_traits(rng)
+        who = Patient(rng)
         changed = {"margin": margin, "diameter_mm": 16.0, "texture": "solid"}
-        nodule = place_nodule(type(traits)(**vars(traits) | changed), who.anatomy, who.vessels, rng)
-        nodule = Nodule(**vars(nodule) | {"centre_mm": (0.2, -0.3, 0.1)})
-        whole, core, _ = draw_nodule(nodule, cube(15.0, step_mm))
-        assert core.max() == 0
+        nodule = Nodule(sample_traits(rng) | changed, who.anatomy, who.vessels, rng)
+        nodule.traits["centre_mm"] = (0.2, -0.3, 0.1)
+        whole, dense, _ = nodule.draw(cube(15.0, step_mm))
+        assert np.array_equal(dense, whole)
         volumes.append((whole >= 0.5).sum() * step_mm**3)
     assert np.mean(volumes) == pytest.approx(np.pi / 6 * 16.0**3, rel=0.10)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_anatomy_is_on_the_right_side(seed):
-    anatomy = sample_anatomy(np.random.default_rng(seed))
+    anatomy = Anatomy(np.random.default_rng(seed))
     axes = [np.arange(low, high, 4.0, dtype=np.float32) for low, high in LUNG_BOX_MM]
     x, y, z = (axis.ravel() for axis in np.meshgrid(*axes, indexing="ij"))
     lung, heart = lung_distance(anatomy, x, y, z) < 0, heart_distance(anatomy, x, y, z) < 0

@@ -11,7 +11,7 @@ from PIL import Image
 
 from seg_lib.data.nifti import axial_view
 from seg_lib.errors import InputError
-from seg_lib.png import fewer_colours, png_bytes
+from seg_lib.figure_style import fewer_colours
 from seg_lib.rendering import (
     FALSE_ALARM,
     FOUND,
@@ -28,6 +28,7 @@ from seg_lib.rendering import (
     paint,
     pixel_spacing_mm,
     plane_slice,
+    png_bytes,
     render,
 )
 from seg_lib.scans import open_scan

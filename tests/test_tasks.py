@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import types
 
 import nibabel as nib
 import numpy as np
@@ -10,15 +9,17 @@ import pytest
 import torch
 
 from seg_lib import cli, slices2d, tasks
+from seg_lib.course.profiles import Settings
 from seg_lib.data.nifti import read_image
 from seg_lib.data.phantom import make_phantom
 from seg_lib.tables import read_case_table
 from seg_lib.training import load_checkpoint
 
-TINY = types.SimpleNamespace(
-    network="resnet18_unet", encoder_weights=None, loss="dice_ce", optimizer="adamw",
-    batch_size=8, epochs=2, learning_rate=1e-3, size=64, copies=1,
-)  # fmt: skip
+SIZES = {
+    "network": "resnet18_unet", "encoder_weights": None, "loss": "dice_ce", "optimizer": "adamw",
+    "batch_size": 8, "epochs": 2, "learning_rate": 1e-3, "size": 64, "copies": 1, "preset": "small",
+}  # fmt: skip
+TINY = Settings("06", "x", SIZES)
 
 
 @pytest.fixture(scope="module")
@@ -152,3 +153,17 @@ def test_real_blocks_are_predicted_on_their_grid(run, lidc_nodules, tmp_path):
     words = ["evaluate", str(tmp_path / "masks"), str(tmp_path / "truth"), "--out"]
     assert cli.main([*words, str(tmp_path / "results.csv")]) == 0
     assert len(read_case_table(tmp_path / "results.csv")[0]) == 3
+
+
+@pytest.mark.parametrize("network", ["swin_unet", "unetr"])
+def test_the_other_networks_train_and_predict_from_their_run(
+    network, pickles, tmp_path, monkeypatch
+):
+    row = Settings("07", "x", SIZES | {"epochs": 1, "loss": "dice_weighted_bce"})
+    monkeypatch.setattr(tasks, "settings", lambda lesson, profile: row)
+    out = tmp_path / "run"
+    words = ["train", "slices2d", "--data", str(pickles), "--out", str(out), "--network", network]
+    assert cli.main(words) == 0
+    image = next((out / "png" / "images").glob("*test*"))
+    assert cli.main(["predict", str(out), str(image), "--out", str(tmp_path / "masks")]) == 0
+    assert (tmp_path / "masks" / image.name).is_file()

@@ -13,8 +13,15 @@ from PIL import Image
 import seg_lib.viewer
 from seg_lib.data.hu import HU_WINDOWS
 from seg_lib.errors import InputError
-from seg_lib.png import png_bytes
-from seg_lib.rendering import FALSE_ALARM, FOUND, MISSED, PREDICTION, TRUTH, render
+from seg_lib.rendering import (
+    FALSE_ALARM,
+    FOUND,
+    MISSED,
+    PREDICTION,
+    TRUTH,
+    png_bytes,
+    render,
+)
 from seg_lib.viewer import SliceViewer
 
 SHAPE = (40, 32, 24)

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seg_lib.png import fewer_colours, png_bytes
+from seg_lib.figure_style import fewer_colours
+from seg_lib.rendering import png_bytes
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 

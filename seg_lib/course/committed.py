@@ -5,7 +5,6 @@ to one machine or one moment; ``check_committed`` finds whatever should not be p
 """
 
 import json
-import os
 import re
 import shutil
 import sys
@@ -16,7 +15,6 @@ from seg_lib.course.findings import file_findings, stamp_findings, text_findings
 from seg_lib.course.notebooks import (
     find_notebooks,
     read_notebook,
-    source_of,
     source_sha256,
     tags_of,
     written_cells,
@@ -31,24 +29,13 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 def stamp(notebook: dict, about: dict, seconds: float, peak_mb: float) -> dict:
-    """What says which source the outputs of a notebook belong to.
+    """What says which source the outputs of a notebook belong to: ``metadata.seg_lib``.
 
-    Args:
-        notebook: its JSON.
-        about: profile, seed and versions, from ``report.about_this_run``.
-        seconds: how long it ran.
-        peak_mb: its peak memory in 10^6 bytes.
-
-    Returns:
-        The content of ``metadata.seg_lib``.
+    ``about`` comes from ``report.about_this_run``; the memory is in 10^6 bytes.
     """
-    names = ("profile", "seed", "seg_lib", "python", "torch")
-    return {
-        "source_sha256": source_sha256(notebook),
-        **{name: about[name] for name in names},
-        "seconds": round(seconds, 1),
-        "peak_mb": round(peak_mb),
-    }
+    kept = {name: about[name] for name in ("profile", "seed", "seg_lib", "python", "torch")}
+    kept |= {"seconds": round(seconds, 1), "peak_mb": round(peak_mb)}
+    return kept | {"source_sha256": source_sha256(notebook)}
 
 
 def update_committed(run_dir: str | Path, folder: str | Path) -> list[Path]:
@@ -56,61 +43,54 @@ def update_committed(run_dir: str | Path, folder: str | Path) -> list[Path]:
 
     Args:
         run_dir: ``runs/<profile>``, as the runner has left it.
-        folder: ``notebooks/``; the figures go to ``figures/`` beside it.
-
-    Returns:
-        The notebooks that were written.
+        folder: ``notebooks/``, of which the written ones are returned; ``figures/`` is beside it.
 
     Raises:
         InputError: there was no run, or a notebook has been edited since.
     """
+    import nbformat
+
     run_dir, folder = Path(run_dir), Path(folder).resolve()
     if not (run_dir / SUMMARY).is_file():
         raise InputError(f"{run_dir / SUMMARY}: no such run; run the course in this profile first.")
     summary = json.loads((run_dir / SUMMARY).read_text(encoding="utf-8"))
     passed = {row["notebook"]: row for row in summary["results"] if row["status"] == PASSED}
-    written = []
-    for notebook in find_notebooks(folder):
-        if notebook.number not in passed:
-            continue
+    notebooks = [found for found in find_notebooks(folder) if found.number in passed]
+    for notebook in notebooks:
         row = passed[notebook.number]
-        source = read_notebook(notebook.path)
-        if source_sha256(source) != row["source_sha256"]:
+        content = read_notebook(notebook.path)
+        if source_sha256(content) != row["source_sha256"]:
             raise InputError(f"{notebook.path}: edited since the run; run it again first.")
         executed = read_notebook(run_dir / notebook.path.name)
-        published = _publish(source, executed, notebook.number, root=folder.parent)
-        published["metadata"][STAMP] = stamp(
-            published, summary["about"], row["seconds"], row["peak_mb"]
-        )
-        _write_notebook(notebook.path, published)
-        figures = run_dir / "out" / notebook.number / "figures"
-        _copy_figures(figures, folder.parent / "figures")
-        written.append(notebook.path)
-    return written
+        _take_outputs(content, executed, notebook.number, root=folder.parent)
+        about = stamp(content, summary["about"], row["seconds"], row["peak_mb"])
+        content["metadata"][STAMP] = about
+        # Written as Jupyter does (sorted keys, one space): saving it there changes nothing.
+        node = nbformat.reads(json.dumps(content), as_version=4)
+        nbformat.validate(node)
+        write_text(notebook.path, nbformat.writes(node, version=4) + "\n")
+        for figure in (run_dir / "out" / notebook.number / "figures").glob("*.png"):
+            with written_whole(folder.parent / "figures" / figure.name) as part:
+                shutil.copyfile(figure, part)
+    return [notebook.path for notebook in notebooks]
 
 
-def _publish(source: dict, executed: dict, number: str, root: Path) -> dict:
-    """The source's cells with the outputs of the run, and nothing else of it."""
-    cells: list[dict] = []
+def _take_outputs(notebook: dict, executed: dict, number: str, root: Path) -> None:
+    """Give the source's cells the outputs of the run, and nothing else of it."""
     count = 0
-    for cell, run in zip(written_cells(source), written_cells(executed), strict=True):
-        kept = {
-            "cell_type": cell["cell_type"],
-            "id": f"{number}-{len(cells):02d}",
-            "metadata": {"tags": tags_of(cell)} if tags_of(cell) else {},
-            "source": source_of(cell),
-        }
-        if "attachments" in cell:
-            kept["attachments"] = cell["attachments"]
+    notebook["cells"] = written_cells(notebook)
+    runs = written_cells(executed)
+    for n, (cell, run) in enumerate(zip(notebook["cells"], runs, strict=True)):
+        cell["id"] = f"{number}-{n:02d}"
+        cell["metadata"] = {"tags": tags_of(cell)} if tags_of(cell) else {}
         if cell["cell_type"] == "code":
             ran = run.get("execution_count") is not None
             count += ran
-            kept["execution_count"] = count if ran else None
-            kept["outputs"] = _outputs(run, count, root)
-        cells.append(kept)
+            cell["execution_count"] = count if ran else None
+            cell["outputs"] = _outputs(run, count, root)
     language = executed["metadata"].get("language_info", {"name": "python"})
-    metadata = {"kernelspec": KERNEL, "language_info": language}
-    return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
+    notebook["metadata"] = {"kernelspec": KERNEL, "language_info": language}
+    notebook.update(nbformat=4, nbformat_minor=5)
 
 
 def _outputs(run: dict, count: int, root: Path) -> list[dict]:
@@ -136,38 +116,19 @@ def _without_machine_paths(value, root: Path):
         return value
     places = {str(root): "", sys.prefix: "<python>", str(Path.home()): "~"}
     places[tempfile.gettempdir()] = "<temporary>"
+    places.pop("/", None)
     for place in sorted(places, key=len, reverse=True):
         name = places[place]
-        if place != os.sep:
-            whole = rf"(?<![\w.~/]){re.escape(place)}"
-            value = re.sub(rf"{whole}[/\\]", f"{name}/".lstrip("/"), value)
-            value = re.sub(rf"{whole}(?![\w.-])", name or ".", value)
+        whole = rf"(?<![\w.~/]){re.escape(place)}"
+        value = re.sub(rf"{whole}[/\\]", f"{name}/".lstrip("/"), value)
+        value = re.sub(rf"{whole}(?![\w.-])", name or ".", value)
     return value
-
-
-def _write_notebook(path: Path, notebook: dict) -> None:
-    """Write as Jupyter does (sorted keys, one space), so that saving it there changes nothing."""
-    import nbformat
-
-    node = nbformat.reads(json.dumps(notebook), as_version=4)
-    nbformat.validate(node)
-    write_text(path, nbformat.writes(node, version=4) + "\n")
-
-
-def _copy_figures(source: Path, target: Path) -> None:
-    for path in sorted(source.glob("*.png")):
-        with written_whole(target / path.name) as part:
-            shutil.copyfile(path, part)
 
 
 def check_committed(folder: str | Path) -> list[str]:
     """Everything that speaks against publishing the notebooks of a folder.
 
-    Args:
-        folder: ``notebooks/``; the figures are looked for in ``figures/`` beside it.
-
-    Returns:
-        Findings, each a sentence that begins with the file's name; empty if all is well.
+    Each finding is a sentence that begins with the file's name; ``figures/`` is beside the folder.
     """
     folder = Path(folder)
     findings = []
@@ -177,7 +138,7 @@ def check_committed(folder: str | Path) -> list[str]:
         except InputError as error:
             findings.append(str(error))
             continue
-        figures = sorted((folder.parent / "figures").glob(f"{notebook.number}_*.png"))
+        figures = list((folder.parent / "figures").glob(f"{notebook.number}_*.png"))
         found = [
             *stamp_findings(content, content.get("metadata", {}).get(STAMP)),
             *file_findings(content, notebook.path.stat().st_size, has_figures=bool(figures)),

@@ -16,6 +16,8 @@ import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import patch
 
 import psutil
 
@@ -43,54 +45,38 @@ class Execution:
     fault: str
 
 
-class KernelWatch(threading.Thread):
-    """Watch the processes that start from now on: sum their memory, end them at the limit.
+@contextlib.contextmanager
+def watched(time_limit_s: float) -> Iterator[SimpleNamespace]:
+    """Sum the memory of the processes that start in the block; end them after it, or at the limit.
 
-    Args:
-        time_limit_s: seconds from ``start()`` after which the kernel is killed.
+    Yields ``peak_mb`` and ``timed_out``.
     """
+    watch = SimpleNamespace(peak_mb=0.0, timed_out=False)
+    before, seen = set(psutil.Process().children()), set()
+    finished = threading.Event()
 
-    def __init__(self, time_limit_s: float):
-        """Remember which processes are there already: those are none of the kernel's."""
-        super().__init__(daemon=True)
-        self.time_limit_s = time_limit_s
-        self.peak_mb = 0.0
-        self.timed_out = False
-        self._this = psutil.Process()
-        self._before = {child.pid for child in self._this.children()}
-        self._seen: set[psutil.Process] = set()
-        self._finished = threading.Event()
-
-    def run(self) -> None:
-        """Sample until ``finish`` is called or the time is over."""
-        deadline = time.monotonic() + self.time_limit_s
-        while not self._finished.wait(SAMPLE_EVERY_S):
-            self._sample()
-            if time.monotonic() > deadline:
-                self.timed_out = True
-                self._kill()
-                return
-
-    def finish(self) -> None:
-        """Stop sampling, and leave no process of the kernel behind."""
-        self._finished.set()
-        self.join()
-        self._kill()
-
-    def _sample(self) -> None:
-        kernels = [c for c in self._this.children() if c.pid not in self._before]
-        n_bytes = 0
-        for kernel in kernels:
-            with contextlib.suppress(psutil.Error):  # it may end while it is being looked at
-                tree = [kernel, *kernel.children(recursive=True)]
-                self._seen.update(tree)
-                n_bytes += sum(process.memory_info().rss for process in tree)
-        self.peak_mb = max(self.peak_mb, n_bytes / 1e6)
-
-    def _kill(self) -> None:
-        for process in self._seen:
+    def sample() -> None:
+        deadline = time.monotonic() + time_limit_s
+        while not watch.timed_out and not finished.wait(SAMPLE_EVERY_S):
+            n_bytes = 0
+            for kernel in set(psutil.Process().children()) - before:
+                with contextlib.suppress(psutil.Error):  # it may end while it is being looked at
+                    tree = [kernel, *kernel.children(recursive=True)]
+                    seen.update(tree)
+                    n_bytes += sum(process.memory_info().rss for process in tree)
+            watch.peak_mb = max(watch.peak_mb, n_bytes / 1e6)
+            watch.timed_out = time.monotonic() > deadline
+        for process in seen:
             with contextlib.suppress(psutil.Error):
                 process.kill()
+
+    thread = threading.Thread(target=sample, daemon=True)
+    thread.start()
+    try:
+        yield watch
+    finally:
+        finished.set()
+        thread.join()
 
 
 def execute(
@@ -98,77 +84,39 @@ def execute(
     output: Path,
     parameters: Mapping[str, object],
     time_limit_s: float,
-    environment: Mapping[str, str] | None = None,
+    environment: dict[str, str] | None = None,
 ) -> Execution:
     """Run a notebook from its own folder, and say whether every code cell ran to its end.
 
-    Args:
-        notebook: the file to run; it is not changed.
-        output: where the executed notebook goes, also when it is only a part of one.
-        parameters: values for the cell tagged ``parameters``.
-        time_limit_s: for the whole notebook, the start of the kernel included.
-        environment: variables for the kernel, beside ``ENVIRONMENT``.
-
-    Raises:
-        InputError: the file is no notebook.
-        KeyboardInterrupt: the person at the keyboard stopped it; the kernel is gone too.
+    ``output`` gets also a part of a notebook; ``parameters`` are for the cell tagged so; the limit
+    is for the whole, with the start of the kernel; ``environment`` comes beside ``ENVIRONMENT``.
     """
-    fault = kernel_fault(read_notebook(notebook))
-    if fault:
+    if fault := kernel_fault(read_notebook(notebook)):
         return Execution(0.0, 0.0, fault)
-    watch = KernelWatch(time_limit_s)
-    begin = time.perf_counter()
-    watch.start()
-    error = None
-    try:
-        with _surroundings({**ENVIRONMENT, **(environment or {})}):
-            _papermill(notebook, output, parameters)
-    except Exception as caught:  # whatever it is, it becomes the fault of this notebook
-        error = caught
-    finally:
-        watch.finish()
-    seconds = time.perf_counter() - begin
-    if watch.timed_out:
-        fault = f"stopped at its time limit of {time_limit_s:.0f} s {_where_it_ended(output)}."
-    else:
-        fault = _error_in(output) or _name_error(error, output) or _unrun_in(output)
-    return Execution(seconds, watch.peak_mb, fault)
-
-
-def _papermill(notebook: Path, output: Path, parameters: Mapping[str, object]) -> None:
     import papermill
 
-    papermill.execute_notebook(
-        notebook.resolve(),
-        output.resolve(),
-        parameters=dict(parameters),
-        cwd=notebook.parent,
-        progress_bar=False,
-        iopub_timeout=60,  # the default of 4 s fails on a busy machine
-        store_widget_state=False,
-        record_timing=False,
-        extra_arguments=["--log-level=CRITICAL"],  # of the kernel's own messages to the terminal
-    )
-
-
-@contextlib.contextmanager
-def _surroundings(environment: Mapping[str, str]) -> Iterator[None]:
-    """The kernel's environment variables; and Jupyter's own warnings and logs kept quiet."""
-    before = {name: os.environ.get(name) for name in environment}
-    log = logging.getLogger("papermill")
-    level = log.level
-    os.environ.update(environment)
-    log.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
+    begin = time.perf_counter()
+    error = None
+    surroundings = patch.dict(os.environ, ENVIRONMENT | (environment or {}))
+    with watched(time_limit_s) as watch, surroundings, warnings.catch_warnings(action="ignore"):
+        try:
+            papermill.execute_notebook(
+                notebook.resolve(),
+                output.resolve(),
+                parameters=dict(parameters),
+                cwd=notebook.parent,
+                progress_bar=False,
+                iopub_timeout=60,  # the default of 4 s fails on a busy machine
+                store_widget_state=False,
+                record_timing=False,
+                extra_arguments=["--log-level=CRITICAL"],  # of what the kernel says
+            )
+        except Exception as caught:  # whatever it is, it becomes the fault of this notebook
+            error = caught
+    seconds = time.perf_counter() - begin
+    limit = f"its time limit of {time_limit_s:.0f} s" if watch.timed_out else ""
+    return Execution(seconds, watch.peak_mb, fault_in(output, error, limit))
 
 
 def kernel_fault(notebook: dict) -> str:
@@ -188,54 +136,35 @@ def kernel_fault(notebook: dict) -> str:
     if kernel.language != "python":
         return f"asks for a kernel of {kernel.language}; choose Python 3 and save it."
     program = Path(kernel.argv[0])
-    if program.is_absolute() and program.parent != Path(sys.executable).parent:
-        return (
-            f"kernel {name!r} starts {program}, not this Python; "
-            "run: python -m ipykernel install --sys-prefix"
-        )
-    return ""
+    if program.parent in (Path(), Path(sys.executable).parent):
+        return ""
+    cure = "run: python -m ipykernel install --sys-prefix"
+    return f"kernel {name!r} starts {program}, not this Python; {cure}"
 
 
-def _error_in(output: Path) -> str:
-    """The first code cell that shows an error, ``sys.exit`` included."""
+def fault_in(output: Path, error: Exception | None = None, limit: str = "") -> str:
+    """Why an executed notebook, or what there is of it, did not run to its end; empty if it did.
+
+    ``error`` is what papermill raised, ``limit`` the limit at which it was stopped.
+    """
     cells = code_cells(read_notebook(output)) if output.is_file() else []
+    unrun = [n for n, cell in enumerate(cells, 1) if cell.get("execution_count") is None]
+    begun = max(set(range(1, len(cells) + 1)) - set(unrun), default=1)
+    where = f"in code cell {begun} of {len(cells)}" if cells else "before the first cell"
+    if limit:
+        return f"stopped at {limit} {where}."
     for n, cell in enumerate(cells, 1):
         for shown in cell.get("outputs", []):
-            if shown["output_type"] == "error":
-                return _name_cell(f"stopped in code cell {n} of {len(cells)}", cell, shown)
-    return ""
-
-
-def _unrun_in(output: Path) -> str:
-    """The first code cell that did not run."""
-    cells = code_cells(read_notebook(output)) if output.is_file() else []
-    for n, cell in enumerate(cells, 1):
-        if cell.get("execution_count") is None:
-            return f"code cell {n} of {len(cells)} did not run: the kernel ended before it."
-    return ""
-
-
-def _name_cell(where: str, cell: dict, shown: dict) -> str:
-    """The error, with the line of the cell that it came from."""
-    trace = ANSI.sub("", "\n".join(shown.get("traceback", [])))
-    arrows = [line.strip() for line in trace.splitlines() if line.lstrip().startswith("---")]
-    arrows = [line for line in arrows if not set(line) <= {"-"}]
-    line = arrows[0] if arrows else source_of(cell).strip().splitlines()[0]
-    return f"{where}: {shown['ename']}: {shown['evalue']}\n    {line}"
-
-
-def _name_error(error: Exception | None, output: Path) -> str:
-    if error is None:
-        return ""
+            if shown["output_type"] == "error":  # sys.exit included
+                trace = ANSI.sub("", "\n".join(shown.get("traceback", [])))
+                arrow = re.search(r"^\s*-+> .*", trace, re.MULTILINE)
+                line = arrow[0] if arrow else source_of(cell).strip().splitlines()[0]
+                fault = f"{shown['ename']}: {shown['evalue']}\n    {line.strip()}"
+                return f"stopped in code cell {n} of {len(cells)}: {fault}"
     if type(error).__name__ == "DeadKernelError":
-        return f"the kernel died {_where_it_ended(output)} (out of memory, or a crash)."
-    return f"{type(error).__name__}: {error}"
-
-
-def _where_it_ended(output: Path) -> str:
-    """The last code cell that began."""
-    if not output.is_file():
-        return "before the first cell"
-    cells = code_cells(read_notebook(output))
-    begun = [n for n, cell in enumerate(cells, 1) if cell.get("execution_count") is not None]
-    return f"in code cell {max(begun, default=1)} of {len(cells)}"
+        return f"the kernel died {where} (out of memory, or a crash)."
+    if error is not None:
+        return f"{type(error).__name__}: {error}"
+    if unrun:
+        return f"code cell {unrun[0]} of {len(cells)} did not run: the kernel ended before it."
+    return ""

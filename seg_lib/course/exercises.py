@@ -9,10 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-LESSONS = sorted(
-    path.stem.removeprefix("lesson_")
-    for path in (Path(__file__).parent / "checkers").glob("lesson_*.py")
-)
+CHECKERS = (Path(__file__).parent / "checkers").glob("lesson_*.py")
+LESSONS = sorted(path.stem.removeprefix("lesson_") for path in CHECKERS)
 
 
 class Unsolved(Exception):
@@ -20,12 +18,7 @@ class Unsolved(Exception):
 
 
 class NotYet(Exception):
-    """The answer is wrong; the message says what is wrong with it.
-
-    Args:
-        wrong: what is wrong, as a sentence.
-        hint: what to think about next; the exercise's general hint if not given.
-    """
+    """The answer is wrong: what is wrong, and a hint (else the exercise's own hint)."""
 
     def __init__(self, wrong: str, hint: str = ""):
         """Keep the sentence and the hint for ``verdict``."""
@@ -49,21 +42,15 @@ class Exercise:
 
 
 def check(exercise_id: str, answer: object = ...) -> None:
-    """Print whether an answer is right, and if it is not, what to think about.
+    """Print whether an answer (a value or a function) is right, else what to think about.
 
-    Args:
-        exercise_id: the notebook's number and a letter: ``"06a"``.
-        answer: the value or the function that the exercise asks for.
+    ``exercise_id`` is the notebook's number and a letter: ``"06a"``.
     """
     print(verdict(exercise_id, answer)[1])
 
 
 def verdict(exercise_id: str, answer: object) -> tuple[str, str]:
-    """Judge an answer.
-
-    Returns:
-        ``right``, ``not yet``, ``not solved yet`` or ``unknown``, and the sentence for the student.
-    """
+    """``right``, ``not yet``, ``not solved yet`` or ``unknown``, and the sentence to print."""
     exercises = exercises_of(str(exercise_id)[:2])
     if exercise_id not in exercises:
         known = ", ".join(exercises) or f"there are lessons {', '.join(LESSONS)}"
@@ -92,57 +79,46 @@ def exercises_of(number: str) -> dict[str, Exercise]:
     return importlib.import_module(f"seg_lib.course.checkers.lesson_{number}").EXERCISES
 
 
-def function(answer: object) -> Callable:
-    """An answer as a function.
+def refuse(when: bool, wrong: str, hint: str = "") -> None:
+    """Raise ``NotYet`` with what is wrong and a hint, if ``when`` is true."""
+    if when:
+        raise NotYet(wrong, hint)
 
-    Raises:
-        NotYet: it is something else.
-    """
-    if not callable(answer):
-        raise NotYet(f"This asks for a function, not {_short(answer)}.", "Hand in its name.")
+
+def function(answer: object) -> Callable:
+    """An answer as a function; ``NotYet`` if it is something else."""
+    refuse(
+        not callable(answer),
+        f"This asks for a function, not {_short(answer)}.",
+        "Hand in its name.",
+    )
     return answer
 
 
-def call(answer: object, *arguments, **named):
-    """Call a student's function; no answer yet is ``Unsolved``.
-
-    Raises:
-        NotYet: it is no function.
-        Unsolved: it returned None or ``...``.
-    """
-    result = function(answer)(*arguments, **named)
+def call(answer: object, *arguments):
+    """Call a student's function; one that returns nothing or ``...`` is ``Unsolved``."""
+    result = function(answer)(*arguments)
     if result is None or result is ...:
         raise Unsolved
     return result
 
 
 def number(answer: object) -> float:
-    """An answer as a number.
-
-    Raises:
-        NotYet: it is something else.
-        Unsolved: it is still ``...``.
-    """
+    """An answer as a number; ``Unsolved`` if it is still ``...``, ``NotYet`` if anything else."""
     if hasattr(answer, "item") and getattr(answer, "size", 1) == 1:
         answer = answer.item()
     if answer is None or answer is ...:
         raise Unsolved
-    if isinstance(answer, bool) or not isinstance(answer, int | float):
-        raise NotYet(f"This asks for a number, not {_short(answer)}.")
+    is_number = isinstance(answer, int | float) and not isinstance(answer, bool)
+    refuse(not is_number, f"This asks for a number, not {_short(answer)}.")
     return answer
 
 
 def expect(answer: object, expected: float, case: str, known: dict[float, str] | None = None):
-    """Compare a number with the truth, to 1e-6.
+    """Compare what a student's function returned with the truth, to 1e-6.
 
-    Args:
-        answer: what the student's function returned.
-        expected: the truth.
-        case: what was asked, for the sentence: "both masks empty".
-        known: well-known wrong numbers, each with the hint that helps with it.
-
-    Raises:
-        NotYet: the number is another one.
+    ``case`` says what was asked ("both masks empty"); ``known`` maps well-known wrong numbers to
+    the hint that helps.
     """
     answer = number(answer)
     if abs(answer - expected) <= 1e-6:

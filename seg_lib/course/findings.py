@@ -1,18 +1,17 @@
 """What a committed notebook must and must not have in it; each fault is one sentence."""
 
 import ast
-import json
 import re
 from collections.abc import Iterator
 
 from seg_lib.course.notebooks import (
     INJECTED,
     code_cells,
+    markdown_of,
     source_of,
     source_sha256,
     tags_of,
     title_of,
-    written_cells,
 )
 
 LARGEST_BYTES = 400_000
@@ -22,6 +21,7 @@ MOST_OBJECTIVES = 4
 MOST_STDERR = 2000  # characters in one notebook
 PARAMETERS = ("PROFILE", "SEED", "DATA_DIR", "OUT_DIR")
 SECTIONS = ("Objectives", "Budget", "Exercises", "What would break this?")
+PICTURES = {"image/png", "image/jpeg"}
 RUN_AGAIN = "run the course in the laptop profile and update the committed notebooks"
 
 # name -> pattern; searched in sources, outputs, attachments' names and metadata, not in pictures
@@ -68,55 +68,50 @@ def file_findings(notebook: dict, n_bytes: int, has_figures: bool) -> Iterator[s
         yield "metadata.language_info is missing; save it from JupyterLab."
     if any(INJECTED in tags_of(cell) for cell in notebook["cells"]):
         yield "holds the cell that papermill put in; remove it."
-    yield from _parameter_findings(notebook)
-    yield from _cell_findings(notebook)
-    yield from _output_findings(notebook)
+    parameters = [cell for cell in notebook["cells"] if "parameters" in tags_of(cell)]
+    if len(parameters) == 1:
+        yield from _parameter_findings(source_of(parameters[0]))
+    else:
+        yield f"{len(parameters)} cells are tagged `parameters`; there must be exactly one."
+    yield from _code_findings(code_cells(notebook))
+    yield from _output_findings(code_cells(notebook))
     yield from _section_findings(notebook)
     if not has_figures:
         yield "no figure figures/NN_*.png of it; save one with lesson.figure(fig, name)."
 
 
-def _parameter_findings(notebook: dict) -> Iterator[str]:
-    cells = [cell for cell in notebook["cells"] if "parameters" in tags_of(cell)]
-    if len(cells) != 1:
-        yield f"{len(cells)} cells are tagged `parameters`; there must be exactly one."
-        return
+def _parameter_findings(source: str) -> Iterator[str]:
     try:
-        lines = ast.parse(source_of(cells[0])).body
+        lines = [line for line in ast.parse(source).body if isinstance(line, ast.Assign)]
     except SyntaxError:
         lines = []
-    names = {
-        target.id: line.value
-        for line in lines
-        if isinstance(line, ast.Assign)
-        for target in line.targets
-        if isinstance(target, ast.Name)
-    }
-    if missing := [name for name in PARAMETERS if name not in names]:
+    values = {ast.unparse(target): line.value for line in lines for target in line.targets}
+    if missing := [name for name in PARAMETERS if name not in values]:
         yield f"its parameters cell does not set {', '.join(missing)}."
-    for name, value in names.items():
+    for name, value in values.items():
         if not isinstance(value, ast.Constant):
             yield f"the parameter {name} must be a plain number or text."
 
 
-def _cell_findings(notebook: dict) -> Iterator[str]:
-    cells = code_cells(notebook)
+def _code_findings(cells: list[dict]) -> Iterator[str]:
+    """Length, and what has to be called somewhere."""
     if len(cells) > MOST_CODE_CELLS:
         yield f"{len(cells)} code cells, and at most {MOST_CODE_CELLS} are allowed."
+    source = ""
     for n, cell in enumerate(cells, 1):
+        source += source_of(cell) + "\n"
         n_lines = len(source_of(cell).strip().splitlines())
         if n_lines > MOST_LINES:
             yield f"code cell {n} has {n_lines} lines, and at most {MOST_LINES} are allowed."
-    source = "\n".join(source_of(cell) for cell in cells)
     if not re.search(r"\brecord\(", source):
         yield "records no metric; nothing in it can be checked."
     if not re.search(r"\bcheck\(\"\d\d[a-z]\"", source):
         yield 'has no exercise that is checked with check("NNa", answer).'
 
 
-def _output_findings(notebook: dict) -> Iterator[str]:
+def _output_findings(cells: list[dict]) -> Iterator[str]:
     stderr = ""
-    for n, cell in enumerate(code_cells(notebook), 1):
+    for n, cell in enumerate(cells, 1):
         for output in cell.get("outputs", []):
             if output["output_type"] == "error":
                 yield f"code cell {n} shows an error: {output['ename']}."
@@ -127,31 +122,35 @@ def _output_findings(notebook: dict) -> Iterator[str]:
 
 
 def _section_findings(notebook: dict) -> Iterator[str]:
+    text = markdown_of(notebook)
+    parts = re.split(r"^#+ +(.*)$", text, flags=re.MULTILINE)
+    body_of = dict(zip(map(str.lower, parts[1::2]), parts[2::2], strict=True))
     if not title_of(notebook):
         yield "has no title; begin with a markdown heading."
-    text = "\n\n".join(
-        source_of(cell) for cell in written_cells(notebook) if cell["cell_type"] == "markdown"
-    )
     for section in SECTIONS:
-        if not re.search(rf"^#+ +{re.escape(section)}", text, re.MULTILINE | re.IGNORECASE):
+        if not any(heading.startswith(section.lower()) for heading in body_of):
             yield f"has no section {section!r}."
-    objectives = re.search(
-        r"^#+ +Objectives[^\n]*\n(.*?)(?=^#|\Z)", text, re.MULTILINE | re.DOTALL | re.IGNORECASE
-    )
-    n = len(re.findall(r"^ {0,1}(?:[-*]|\d+\.) +\S", objectives[1], re.M)) if objectives else 0
-    if objectives and not 1 <= n <= MOST_OBJECTIVES:
-        yield f"lists {n} objectives; 1 to {MOST_OBJECTIVES} are enough for one lesson."
-    if re.search(r"^#+ +Solutions?\b", text, re.MULTILINE | re.IGNORECASE) or any(
-        "solution" in tags_of(cell) for cell in notebook["cells"]
-    ):
+    for heading, body in body_of.items():
+        n = len(re.findall(r"^ {0,1}(?:[-*]|\d+\.) +\S", body, re.MULTILINE))
+        if heading.startswith("objectives") and not 1 <= n <= MOST_OBJECTIVES:
+            yield f"lists {n} objectives; 1 to {MOST_OBJECTIVES} are enough for one lesson."
+    solved = any("solution" in tags_of(cell) for cell in notebook["cells"])
+    if solved or any(re.match(r"solutions?\b", heading) for heading in body_of):
         yield "shows a solution; solutions belong into tests/solutions."
-    if re.search(r"!\[\s*\]\(", text) or re.search(r"<img(?![^>]*\balt=\"[^\"]+\")", text):
+    if re.search(r"!\[\s*\]\(|<img(?![^>]*\balt=\"[^\"]+\")", text):
         yield "has a picture without a text for those who cannot see it."
 
 
 def text_findings(notebook: dict) -> Iterator[str]:
     """Names of folders, people and secrets, anywhere in the file except inside pictures."""
-    for where, text in _texts(notebook):
+    texts = {"the metadata": notebook.get("metadata", {})}
+    for n, cell in enumerate(notebook["cells"], 1):
+        rest = dict(cell)
+        texts[f"cell {n}"] = rest.pop("source", "")
+        texts[f"cell {n}, output"] = rest.pop("outputs", [])
+        texts[f"cell {n}, metadata and attachments"] = rest
+    for where, value in texts.items():
+        text = _flat(value)
         if path := MACHINE_PATH.search(text):
             yield f"{where} names a folder of one machine: {path[0]}"
         for what, pattern in PRIVATE.items():
@@ -161,27 +160,14 @@ def text_findings(notebook: dict) -> Iterator[str]:
                 yield f"{where} holds {what}: {found[0][:12]}…"
 
 
-def _texts(notebook: dict) -> Iterator[tuple[str, str]]:
-    """Every piece of text with the place where it stands."""
-    for n, cell in enumerate(notebook["cells"], 1):
-        yield f"cell {n}", source_of(cell)
-        rest = {name: value for name, value in cell.items() if name not in ("source", "outputs")}
-        yield f"cell {n}, metadata and attachments", _flat(rest)
-        yield f"cell {n}, output", _flat(cell.get("outputs", []))
-    yield "the metadata", _flat(notebook.get("metadata", {}))
-
-
 def _flat(value: object) -> str:
     """All strings below a JSON value, pictures left out, lists of lines joined."""
-    if isinstance(value, str):
-        return value
     if isinstance(value, list):
         glue = "" if all(isinstance(item, str) for item in value) else "\n"
-        return glue.join(_flat(item) for item in value)
+        return glue.join(map(_flat, value))
     if isinstance(value, dict):
-        pictures = ("image/png", "image/jpeg")
+        pictures = {name for name in PICTURES & value.keys() if isinstance(value[name], str)}
         return "\n".join(
-            name if name in pictures and isinstance(item, str) else f"{name}: {_flat(item)}"
-            for name, item in value.items()
+            name if name in pictures else f"{name}: {_flat(item)}" for name, item in value.items()
         )
-    return json.dumps(value)
+    return str(value)

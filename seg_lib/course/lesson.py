@@ -24,23 +24,20 @@ SHOWN_BYTES = 60_000  # the picture inside the notebook stays small: no notebook
 class Lesson:
     """One run of one notebook: its sizes, and where its records and figures go.
 
-    Args:
-        notebook: two digits, as in the file name.
-        profile: ``smoke``, ``laptop``, ``gpu`` or ``paper``.
-        seed: what every random draw of the lesson starts from.
-        data_dir: where phantoms are kept between runs; empty means ``data/phantoms/<profile>``
-            in the folder of the course.
-        out_dir: where records and figures go; empty means ``runs/<profile>/out/<notebook>`` there.
-
-    Raises:
-        InputError: the notebook or the profile is not in the table of ``profiles.py``.
+    ``notebook`` is two digits, ``profile`` one of ``profiles.PROFILES``; ``seed`` is what every
+    random draw starts from. Empty folders are those of the course: ``data/phantoms/<profile>``
+    keeps phantoms between runs, ``runs/<profile>/out/<notebook>`` gets records and figures.
+    ``InputError`` if the notebook or the profile is not in the table.
     """
 
     def __init__(self, notebook: str, profile: str, seed: int = 0, data_dir="", out_dir=""):
         """Look the sizes up, begin an empty record, and print what the lesson will cost."""
         self.settings = settings(notebook, profile)
         self.notebook, self.profile, self.seed = notebook, profile, seed
-        root = _root_or_here()
+        try:
+            root = course_root()
+        except InputError:  # a notebook taken out of the course still runs
+            root = Path.cwd()
         self.data_dir = Path(data_dir or root / "data" / "phantoms" / profile)
         self.out_dir = Path(out_dir or root / "runs" / profile / "out" / notebook)
         self.metrics: dict[str, dict] = {}
@@ -54,8 +51,7 @@ class Lesson:
         keyboard a cell that is run again replaces its record.
 
         Args:
-            name: small letters, digits and underscores, with the unit where there is one:
-                ``val_dice``, ``hd95_mm``.
+            name: small letters, digits, underscores, with the unit: ``val_dice``, ``hd95_mm``.
             value: one finite number or truth value; a 0-dimensional array or tensor will do.
             unit: shown after the value.
 
@@ -66,53 +62,48 @@ class Lesson:
             raise InputError(f"record: {name!r} is no metric name; use letters like val_dice.")
         if name in self.metrics and os.environ.get("SEG_LIB_HEADLESS") == "1":
             raise InputError(f"record: {name} has been recorded already; use another name.")
-        value = _number(name, value)
+        if getattr(value, "ndim", None) == 0:
+            value = value.item()
+        if not isinstance(value, int | float):
+            raise InputError(f"record: {name} is a {type(value).__name__}; hand in one number.")
+        if not math.isfinite(value):
+            raise InputError(f"record: {name} is {value}; find out where that comes from first.")
+        value = int(value) if isinstance(value, bool) else value
         self.metrics[name] = {"name": name, "value": value, "unit": unit}
         self._write_metrics()
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        text = f"{name} = {shown} {unit}".rstrip()
-        _show({METRIC_MIME: self.metrics[name], "text/plain": text}, text)
+        _show(f"{name} = {shown} {unit}".rstrip(), {METRIC_MIME: self.metrics[name]})
 
     def figure(self, fig, name: str, alt: str = "") -> None:
-        """Save a matplotlib figure, show it, and close it.
+        """Save a matplotlib figure as ``OUT_DIR/figures/NN_name.png``, show it, and close it.
 
-        Args:
-            fig: the matplotlib figure.
-            name: of the file ``OUT_DIR/figures/NN_name.png``.
-            alt: what the picture shows, in words, for those who cannot see it.
-
-        Raises:
-            InputError: the name is not a file name in small letters, or nothing is drawn.
+        ``alt`` says in words what the picture shows, for those who cannot see it. ``InputError``
+        if the name is not a file name in small letters, or nothing is drawn.
         """
         if not NAME.fullmatch(name):
             raise InputError(f"figure: {name!r} is no figure name; use letters like worst_cases.")
+        import matplotlib.pyplot as plt
+
         from seg_lib.figure_style import figure_png, save_figure
 
         save_figure(fig, self.out_dir / "figures" / f"{self.notebook}_{name}.png")
-        picture = figure_png(fig, SHOWN_BYTES, SHOWN_DPI)
-        _close(fig)
+        picture = base64.b64encode(figure_png(fig, SHOWN_BYTES, SHOWN_DPI)).decode()
+        plt.close(fig)  # else Jupyter shows it a second time below the cell
         alt = alt or f"Figure: {name.replace('_', ' ')}"
-        shown = base64.b64encode(picture).decode()
-        _show({"image/png": shown, "text/plain": alt}, alt, {"image/png": {"alt": alt}})
+        _show(alt, {"image/png": picture}, {"image/png": {"alt": alt}})
 
     def table(self, rows: list[dict]) -> None:
         """Show rows (dictionaries with the same keys) as a table; numbers with three decimals."""
         from seg_lib.charts import markdown_table
 
         text = markdown_table(rows)
-        _show({"text/markdown": text, "text/plain": text}, text)
+        _show(text, {"text/markdown": text})
 
     def phantom(self, kind: str, n_cases: int | None = None, size=None, seed=None) -> Path:
         """A folder with phantom cases, made at the first call and kept for the next.
 
-        Args:
-            kind: of ``seg_lib.data.phantom.make_phantom``: ``lung2d``, ``lung3d`` …
-            n_cases: number of cases; the profile's ``n_cases`` if not given.
-            size: in pixels; the profile's ``size`` if not given.
-            seed: the lesson's seed if not given.
-
-        Returns:
-            The folder. Its name tells what is in it, and which version of the phantom drew it.
+        ``kind`` is one of ``make_phantom``, ``size`` in pixels; what is not given is the
+        profile's or the lesson's. The folder's name tells all that, and the phantom's version.
         """
         n_cases = self.settings.n_cases if n_cases is None else n_cases
         size = self.settings.size if size is None else size
@@ -127,7 +118,10 @@ class Lesson:
         part = self.data_dir / f".part-{os.getpid()}-{name}"
         try:
             make_phantom(kind, n_cases=n_cases, size=size, seed=seed, out_dir=part)
-            _move_whole(part, folder)
+            part.rename(folder)
+        except OSError:
+            if not folder.is_dir():  # else another run has put the same folder there meanwhile
+                raise
         finally:
             shutil.rmtree(part, ignore_errors=True)
         return folder
@@ -137,27 +131,7 @@ class Lesson:
         write_text(self.out_dir / METRICS_FILE, "".join(lines))
 
 
-def _root_or_here() -> Path:
-    try:
-        return course_root()
-    except InputError:  # a notebook taken out of the course still runs
-        return Path.cwd()
-
-
-def _number(name: str, value) -> float | int:
-    """The value as a plain number, or an error that says what it is instead."""
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        value = value.item()
-    if isinstance(value, bool):
-        return int(value)
-    if not isinstance(value, int | float):
-        raise InputError(f"record: {name} is a {type(value).__name__}; hand in one number.")
-    if not math.isfinite(value):
-        raise InputError(f"record: {name} is {value}; find out where that comes from first.")
-    return value
-
-
-def _show(data: dict, text: str, metadata: dict | None = None) -> None:
+def _show(text: str, data: dict, metadata: dict | None = None) -> None:
     """Show a bundle in a notebook, or print its text outside of one."""
     from IPython import get_ipython
     from IPython.display import display
@@ -165,26 +139,10 @@ def _show(data: dict, text: str, metadata: dict | None = None) -> None:
     if get_ipython() is None:
         print(text)
     else:
-        display(data, raw=True, metadata=metadata or {})
-
-
-def _close(fig) -> None:
-    """Close the figure, so that Jupyter does not show it a second time below the cell."""
-    import matplotlib.pyplot as plt
-
-    plt.close(fig)
+        display({**data, "text/plain": text}, raw=True, metadata=metadata or {})
 
 
 def _phantom_version() -> str:
     """Eight digits that change with the code that draws: no old phantom for a new lesson."""
     sources = sorted((Path(__file__).parents[1] / "data").glob("phantom*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
-
-
-def _move_whole(part: Path, folder: Path) -> None:
-    """Rename, unless another run has put the same folder there meanwhile."""
-    try:
-        part.rename(folder)
-    except OSError:
-        if not folder.is_dir():
-            raise

@@ -5,7 +5,6 @@ A notebook is plain JSON; nothing here starts Jupyter.
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,58 +31,41 @@ class CourseNotebook:
 
 
 def course_root(start: str | Path | None = None) -> Path:
-    """The folder of the course: the nearest one, from ``start`` upwards, with ``notebooks/`` in it.
-
-    Args:
-        start: where to begin; the current folder if not given.
-
-    Raises:
-        InputError: there is no such folder.
-    """
+    """The nearest folder with ``notebooks/`` in it, from ``start`` (or from here) upwards."""
     start = Path(start or Path.cwd()).resolve()
     for folder in [start, *start.parents]:
         if (folder / "notebooks").is_dir():
             return folder
-    raise InputError(
-        f"{start}: no folder notebooks/ here or above; change into the folder of the course."
-    )
+    raise InputError(f"{start}: no folder notebooks/ here or above; go to the course's folder.")
 
 
 def find_notebooks(folder: Path, only: str | Sequence[str] | None = None) -> list[CourseNotebook]:
     """The notebooks ``NN_slug.ipynb`` of a folder, in the order of their numbers.
 
-    Args:
-        folder: usually ``notebooks/``.
-        only: numbers to keep, as ``"04,07"`` or a sequence of strings; all if not given.
+    ``only`` names those to keep, as ``"04,07"`` or a sequence of strings.
 
     Raises:
         InputError: a number appears twice, or a wanted one does not exist.
     """
     found: dict[str, CourseNotebook] = {}
     for path in sorted(folder.glob("*.ipynb")):
-        name = FILE_NAME.fullmatch(path.name)
-        if name is None:
-            continue
-        if name[1] in found:
-            raise InputError(f"{path}: number {name[1]} is taken by {found[name[1]].path.name}.")
-        found[name[1]] = CourseNotebook(name[1], name[2], path)
+        if name := FILE_NAME.fullmatch(path.name):
+            if name[1] in found:
+                raise InputError(
+                    f"{path}: number {name[1]} is taken by {found[name[1]].path.name}."
+                )
+            found[name[1]] = CourseNotebook(name[1], name[2], path)
     if only is None:
         return list(found.values())
     wanted = only.split(",") if isinstance(only, str) else only
     numbers = {number.strip().zfill(2) for number in wanted}
-    if unknown := sorted(numbers - found.keys()):
-        raise InputError(
-            f"{folder}: no notebook {', '.join(unknown)}; there are {', '.join(found)}."
-        )
+    if unknown := ", ".join(sorted(numbers - found.keys())):
+        raise InputError(f"{folder}: no notebook {unknown}; there are {', '.join(found)}.")
     return [found[number] for number in sorted(numbers)]
 
 
 def read_notebook(path: Path) -> dict:
-    """The JSON of a notebook of format 4.
-
-    Raises:
-        InputError: the file is missing, is not JSON, or is not a notebook.
-    """
+    """The JSON of a notebook of format 4; an ``InputError`` if the file is none, or missing."""
     try:
         notebook = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -91,13 +73,6 @@ def read_notebook(path: Path) -> dict:
     if not isinstance(notebook, dict) or not isinstance(notebook.get("cells"), list):
         raise InputError(f"{path}: no list of cells in it; save it again from JupyterLab.")
     return notebook
-
-
-def read_lines(path: Path) -> list[dict]:
-    """The records of a JSON-lines file; none if there is no such file."""
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def source_of(cell: dict) -> str:
@@ -122,25 +97,19 @@ def code_cells(notebook: dict) -> list[dict]:
     return [cell for cell in cells if cell["cell_type"] == "code" and source_of(cell).strip()]
 
 
-def source_sha256(notebook: dict) -> str:
-    """SHA-256 over type, tags and source of every cell the author wrote; outputs do not count."""
-    cells = [[c["cell_type"], tags_of(c), source_of(c)] for c in written_cells(notebook)]
-    return hashlib.sha256(json.dumps(cells, ensure_ascii=False).encode()).hexdigest()
+def markdown_of(notebook: dict) -> str:
+    """All text of the author, without the code."""
+    cells = written_cells(notebook)
+    return "\n\n".join(source_of(cell) for cell in cells if cell["cell_type"] == "markdown")
 
 
 def title_of(notebook: dict) -> str:
     """The first markdown heading, or an empty string."""
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "markdown":
-            heading = re.search(r"^#+ +(.+)$", source_of(cell), re.MULTILINE)
-            if heading:
-                return heading[1].strip()
-    return ""
+    heading = re.search(r"^#+ +(.+)$", markdown_of(notebook), re.MULTILINE)
+    return heading[1].strip() if heading else ""
 
 
-def relative_to_folder(path: Path, folder: Path) -> str:
-    """``path`` as seen from ``folder``, so that no notebook has to name a folder of one machine."""
-    try:
-        return os.path.relpath(path, folder)
-    except ValueError:  # Windows: two drives have no relative path
-        return str(path)
+def source_sha256(notebook: dict) -> str:
+    """SHA-256 over type, tags and source of every cell the author wrote; outputs do not count."""
+    cells = [[c["cell_type"], tags_of(c), source_of(c)] for c in written_cells(notebook)]
+    return hashlib.sha256(json.dumps(cells, ensure_ascii=False).encode()).hexdigest()

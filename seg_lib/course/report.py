@@ -1,22 +1,53 @@
-"""What a run of the course has shown: a line per notebook, ``summary.json``, and an HTML index."""
+"""What a run of the course has shown: a line per notebook, ``summary.json``, and HTML pages.
 
-import html
+The pages need no network: Jupyter's own load MathJax, require.js and more from elsewhere. Here
+formulas are drawn by matplotlib; one that it cannot draw stays readable as LaTeX.
+"""
+
+import base64
+import contextlib
+import io
 import json
 import os
 import platform
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from html import escape
 from importlib import metadata
 from pathlib import Path
 
 import seg_lib
-from seg_lib.course.notebooks import CourseNotebook, read_notebook, title_of
-from seg_lib.course.pages import notebook_page, page
+from seg_lib.course.notebooks import INJECTED, CourseNotebook, read_notebook, title_of
 from seg_lib.course.rules import Verdict
 from seg_lib.files import write_text
 
 SUMMARY = "summary.json"
 PASSED, FAILED, NOT_CHECKED = "passed", "failed", "not checked"
+# Code keeps its dollars: fenced blocks and `spans` come first and are left alone.
+FORMULA = re.compile(
+    r"(?P<code>```.*?```|~~~.*?~~~|`[^`\n]+`)"
+    r"|\$\$(?P<block>.+?)\$\$"
+    r"|(?<![\\$\w])\$(?P<inline>[^\s$](?:[^$\n]*[^\s$\\])?)\$(?!\d)",
+    re.DOTALL,
+)
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem;
+  color: #1c1c1c; background: #fff; }
+pre { font: 13px/1.45 ui-monospace, monospace; white-space: pre-wrap; overflow-wrap: anywhere;
+  margin: 0; padding: .6rem .8rem; }
+code { font-family: ui-monospace, monospace; background: #f5f6f8; }
+.input pre { background: #f5f6f8; border-left: 3px solid #3f6ea8; }
+.output_stderr pre { background: #fdf3f2; }
+.output_error pre { background: #fdeaea; }
+.prompt, .anchor-link { display: none; } .code_cell { margin: .8rem 0; }
+.formula { vertical-align: middle; } img { max-width: 100%; } table { border-collapse: collapse; }
+th, td { padding: .25rem .7rem; text-align: left; vertical-align: top;
+  border-bottom: 1px solid #d9dce1; } td.number { text-align: right; white-space: nowrap; }
+.passed { color: #1a6b34; } .failed { color: #a51d1d; font-weight: 600; }
+.not-checked { color: #6a5700; }
+.thumbnails img { width: 15rem; margin: .4rem; vertical-align: top; }
+"""
 
 
 @dataclass
@@ -38,11 +69,6 @@ class Result:
     source_sha256: str = ""
     excused: bool = False
 
-    @property
-    def n_rules(self) -> int:
-        """How many rules were applied."""
-        return sum(verdict.ok is not None for verdict in self.verdicts)
-
 
 def terminal_line(result: Result) -> str:
     """One line: name, seconds, peak memory, verdict; a failure's reasons on lines of their own."""
@@ -51,19 +77,17 @@ def terminal_line(result: Result) -> str:
         f"{result.status}"
     )
     if result.status == PASSED:
-        return f"{line} ({result.n_rules} rule{'s' if result.n_rules != 1 else ''})"
+        n_rules = sum(verdict.ok is not None for verdict in result.verdicts)
+        return f"{line} ({n_rules} rule{'s' if n_rules != 1 else ''})"
     return "\n    ".join([line, *(reason.replace("\n", "\n    ") for reason in result.reasons)])
 
 
 def closing_line(results: Sequence[Result], profile: str) -> str:
     """The count of verdicts; the word "passed" only where something was checked and held."""
-    counts = {
-        status: sum(result.status == status for result in results)
-        for status in (PASSED, FAILED, NOT_CHECKED)
-    }
-    said = ", ".join(f"{n} {status}" for status, n in counts.items() if n)
+    found = [result.status for result in results]
+    counts = [f"{found.count(s)} {s}" for s in (PASSED, FAILED, NOT_CHECKED) if s in found]
     seconds = sum(result.seconds for result in results)
-    return f"Profile {profile}: {said or 'no notebook'} in {seconds:.0f} s."
+    return f"Profile {profile}: {', '.join(counts) or 'no notebook'} in {seconds:.0f} s."
 
 
 def exit_code(results: Sequence[Result]) -> int:
@@ -78,42 +102,42 @@ def about_this_run(profile: str, seed: int) -> dict:
         "seed": seed,
         "seg_lib": seg_lib.__version__,
         "python": platform.python_version(),
-        "torch": _version("torch"),
+        "torch": metadata.version("torch"),
         "platform": f"{platform.system()} {platform.machine()}",
         "cpu_count": os.cpu_count(),
     }
 
 
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "missing"
-
-
-def _kept(path: Path, about: dict, run_now: set[str]) -> list[dict]:
-    """Rows of an earlier run under the same conditions, of notebooks that were not run now."""
-    try:
-        earlier = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    same = earlier["about"] == about
-    return [row for row in earlier["results"] if same and row["notebook"] not in run_now]
-
-
 def write_report(results: Sequence[Result], folder: Path, about: dict) -> Path:
-    """Write ``summary.json``, a page per executed notebook, and ``index.html``.
+    """Write ``summary.json``, a page per executed notebook, and ``index.html``; return its path.
 
-    Args:
-        results: in the order of the run.
-        folder: ``runs/<profile>``.
-        about: from ``about_this_run``.
-
-    Returns:
-        The path of ``index.html``.
+    ``folder`` is ``runs/<profile>``, ``about`` comes from ``about_this_run``.
     """
-    rows = [
-        {
+    _write_summary(results, folder / SUMMARY, about)
+    title = f"Course, profile {about['profile']}"
+    facts = ", ".join(f"{name} {value}" for name, value in about.items() if name != "profile")
+    body = [
+        f"<h1>{escape(title)}</h1>",
+        f"<p>{escape(closing_line(results, about['profile']))} {escape(facts)}.</p>",
+        "<table>\n<tr><th>Notebook</th><th>Seconds</th><th>Peak GB</th><th>Verdict</th>",
+        "<th>Metrics and rules</th></tr>",
+        *(_row(result, folder) for result in results),
+        "</table>",
+        *(_thumbnails(result.notebook, folder) for result in results),
+    ]
+    write_text(folder / "index.html", page(title, "\n".join(body)))
+    return folder / "index.html"
+
+
+def _write_summary(results: Sequence[Result], path: Path, about: dict) -> None:
+    """All for a program; rows of an earlier run are kept if all but the notebook is the same."""
+    rows = {}
+    with contextlib.suppress(OSError, ValueError):  # no earlier run, or a damaged file
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        if earlier["about"] == about:
+            rows = {row["notebook"]: row for row in earlier["results"]}
+    for result in results:
+        rows[result.notebook.number] = {
             "notebook": result.notebook.number,
             "slug": result.notebook.slug,
             "status": result.status,
@@ -124,37 +148,19 @@ def write_report(results: Sequence[Result], folder: Path, about: dict) -> Path:
             "verdicts": [asdict(verdict) for verdict in result.verdicts],
             "source_sha256": result.source_sha256,
         }
-        for result in results
-    ]
-    rows += _kept(folder / SUMMARY, about, {row["notebook"] for row in rows})
-    rows.sort(key=lambda row: row["notebook"])
-    write_text(folder / SUMMARY, json.dumps({"about": about, "results": rows}, indent=1) + "\n")
-    body = "\n".join(_row(result, folder) for result in results)
-    thumbnails = "\n".join(_thumbnails(result.notebook, folder) for result in results)
-    facts = ", ".join(f"{name} {value}" for name, value in about.items() if name != "profile")
-    write_text(
-        folder / "index.html",
-        page(
-            f"Course, profile {about['profile']}",
-            f"<h1>Course, profile {html.escape(str(about['profile']))}</h1>\n"
-            f"<p>{html.escape(closing_line(results, about['profile']))} {html.escape(facts)}.</p>\n"
-            "<table>\n<tr><th>Notebook</th><th>Seconds</th><th>Peak GB</th><th>Verdict</th>"
-            f"<th>Metrics and rules</th></tr>\n{body}\n</table>\n{thumbnails}",
-        ),
-    )
-    return folder / "index.html"
+    content = {"about": about, "results": [rows[number] for number in sorted(rows)]}
+    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def _row(result: Result, folder: Path) -> str:
     """One row of the index, with a link to the notebook's own page."""
-    notebook = result.notebook
-    name = html.escape(notebook.name)
-    if result.executed is not None and result.executed.is_file():
+    name = escape(result.notebook.name)
+    if result.executed is not None:
         link = result.executed.with_suffix(".html")
         write_text(link, notebook_page(result.executed))
-        title = title_of(read_notebook(result.executed)) or notebook.slug
+        title = title_of(read_notebook(result.executed)) or result.notebook.slug
         target = link.relative_to(folder).as_posix()
-        name = f'<a href="{html.escape(target)}">{name}</a><br>{html.escape(title)}'
+        name = f'<a href="{escape(target)}">{name}</a><br>{escape(title)}'
     said = [v.sentence for v in result.verdicts] or [
         f"{metric['name']} = {metric['value']:.6g} {metric['unit']}" for metric in result.metrics
     ]
@@ -163,18 +169,79 @@ def _row(result: Result, folder: Path) -> str:
         f'<tr><td>{name}</td><td class="number">{result.seconds:.1f}</td>'
         f'<td class="number">{result.peak_mb / 1000:.2f}</td>'
         f'<td class="{result.status.replace(" ", "-")}">{result.status}</td>'
-        f"<td>{'<br>'.join(html.escape(sentence) for sentence in said)}</td></tr>"
+        f"<td>{'<br>'.join(map(escape, said))}</td></tr>"
     )
 
 
 def _thumbnails(notebook: CourseNotebook, folder: Path) -> str:
     """The notebook's figures, small, each a link to the whole picture."""
-    figures = sorted((folder / "out" / notebook.number / "figures").glob("*.png"))
-    if not figures:
-        return ""
-    pictures = []
-    for path in figures:
-        target = html.escape(path.relative_to(folder).as_posix())
-        alt = html.escape(path.stem.replace("_", " "))
-        pictures.append(f'<a href="{target}"><img src="{target}" alt="{alt}"></a>')
-    return f'<h2>{html.escape(notebook.name)}</h2>\n<p class="thumbnails">{"".join(pictures)}</p>'
+    pictures = ""
+    for path in sorted((folder / "out" / notebook.number / "figures").glob("*.png")):
+        target = escape(path.relative_to(folder).as_posix())
+        alt = escape(path.stem.replace("_", " "))
+        pictures += f'<a href="{target}"><img src="{target}" alt="{alt}"></a>'
+    heading = f'<h2>{escape(notebook.name)}</h2>\n<p class="thumbnails">'
+    return f"{heading}{pictures}</p>" if pictures else ""
+
+
+def page(title: str, body: str, style: str = "") -> str:
+    """A whole HTML page around a body."""
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n"
+        f"<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def notebook_page(path: Path) -> str:
+    """An executed notebook as a page that shows code, outputs and pictures, and fetches nothing."""
+    import nbformat
+    from nbconvert import HTMLExporter
+    from pygments.formatters import HtmlFormatter
+
+    notebook = nbformat.read(path, as_version=4)
+    notebook.metadata.pop("widgets", None)
+    notebook.cells = [c for c in notebook.cells if INJECTED not in c.metadata.get("tags", [])]
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = draw_formulas(cell.source)
+        elif cell.cell_type == "code":
+            cell.outputs = [output for output in cell.get("outputs", []) if not _is_live(output)]
+    body, _ = HTMLExporter(template_name="basic").from_notebook_node(notebook)
+    style = HtmlFormatter().get_style_defs(".highlight")
+    return page(title_of(notebook) or path.stem, body, style)
+
+
+def _is_live(output: dict) -> bool:
+    """A widget or a script: it needs a live kernel, or a library from elsewhere."""
+    kinds = " ".join(output.get("data", {}))
+    return bool(re.search("widget-view|javascript", kinds)) and not re.search("image/|html", kinds)
+
+
+def draw_formulas(markdown: str) -> str:
+    """Replace ``$…$`` and ``$$…$$`` by pictures, with their LaTeX as the text."""
+
+    def draw(match: re.Match) -> str:
+        if match["code"]:
+            return match["code"]
+        latex = " ".join((match["block"] or match["inline"]).split())
+        if match["inline"]:
+            return _picture(latex, size=12)
+        return f"\n\n{_picture(latex, size=15)}\n\n"
+
+    return FORMULA.sub(draw, markdown)
+
+
+def _picture(latex: str, size: int) -> str:
+    """One formula as an inline SVG picture (size in points), or its LaTeX as code."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.mathtext import math_to_image
+
+    stream = io.BytesIO()
+    try:
+        math_to_image(f"${latex}$", stream, FontProperties(size=size), format="svg")
+    except (ValueError, RuntimeError):  # matplotlib draws a part of LaTeX only
+        return f"<code>{escape(latex)}</code>"
+    svg = base64.b64encode(stream.getvalue()).decode()
+    return f'<img class="formula" alt="{escape(latex)}" src="data:image/svg+xml;base64,{svg}">'

@@ -12,14 +12,14 @@
                           factor: 0.7}                              # left <= factor * right
 
 ``prediction: dice`` marks a metric that is computed from a predicted mask, and says how (a key of
-``seg_lib.metrics.case_metrics``); ``degenerate.py`` needs that. A tolerance is either absolute
-(``within``, ``margin``) or relative (``factor``), never both: the larger of two would decide, and
-a small Dice would pass anything.
+``seg_lib.metrics.case_metrics``): tests ask whether an empty or full mask would pass. A tolerance
+is either absolute (``within``, ``margin``) or relative (``factor``), never both: the larger of two
+would decide, and a small Dice would pass anything.
 """
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,7 @@ class Rule:
     within: float = 0.0
     low: float = math.nan
     high: float = math.nan
-    seeds: tuple[int, ...] = ()
+    seeds: Sequence[int] = ()
     left: str = ""
     op: str = ""
     right: str = ""
@@ -70,13 +70,7 @@ class Verdict:
 
 
 def read_baselines(path: str | Path) -> dict[str, list[Rule]]:
-    """The rules of a profile, by notebook number.
-
-    Args:
-        path: ``tests/baselines/<profile>.yml``.
-
-    Returns:
-        number to rules; empty where the file does not exist.
+    """The rules of a profile by notebook number; none where there is no such file.
 
     Raises:
         InputError: the file is not YAML of the form above; names notebook, metric and field.
@@ -90,141 +84,98 @@ def read_baselines(path: str | Path) -> dict[str, list[Rule]]:
         raise InputError(f"{path}: not YAML ({error}); repair the file.") from error
     if not isinstance(content, dict):
         raise InputError(f"{path}: must map notebook numbers to rules.")
+    content.pop("about", None)
     baselines = {}
     for number, rules in content.items():
-        if number == "about":
-            continue
         if not isinstance(number, str) or not re.fullmatch(r"\d\d", number):
             raise InputError(f'{path}: {number!r} is no notebook number; quote it, like "06".')
         if not isinstance(rules, dict):
             raise InputError(f"{path}: {number} must map metric names to rules.")
-        baselines[number] = [
-            read_rule(f"{path}: {number}", metric, fields) for metric, fields in rules.items()
-        ]
+        baselines[number] = [read_rule(f"{path}: {number}", *rule) for rule in rules.items()]
     return baselines
 
 
 def read_rule(where: str, metric: str, fields: object) -> Rule:
-    """One rule out of its YAML fields.
-
-    Args:
-        where: file and notebook, for the error message.
-        metric: the metric's name (of a relation: the rule's own name).
-        fields: ``rule`` and what belongs to it.
-
-    Raises:
-        InputError: an unknown rule, a missing, unknown or ill-formed field.
-    """
+    """One rule out of its YAML fields; an ``InputError`` about them begins with ``where``."""
     where = f"{where}: {metric}"
     if not isinstance(fields, dict) or fields.get("rule") not in FIELDS:
         raise InputError(f"{where}: `rule` must be one of {', '.join(FIELDS)}.")
-    required, optional = FIELDS[fields["rule"]]
+    kind = fields["rule"]
+    required, optional = FIELDS[kind]
     if missing := sorted(required - fields.keys()):
-        raise InputError(f"{where}: a {fields['rule']} needs {', '.join(missing)}.")
-    if unknown := sorted(fields.keys() - required - optional - FOR_ANY_RULE):
-        raise InputError(f"{where}: a {fields['rule']} knows no {', '.join(map(str, unknown))}.")
+        raise InputError(f"{where}: a {kind} needs {', '.join(missing)}.")
+    if unknown := sorted(map(str, fields.keys() - required - optional - FOR_ANY_RULE)):
+        raise InputError(f"{where}: a {kind} knows no {', '.join(unknown)}.")
     for name in fields.keys() - NOT_NUMBERS:
-        if not _is_number(fields[name]):
+        if not isinstance(fields[name], int | float) or not math.isfinite(fields[name]):
             raise InputError(f"{where}: {name} must be a finite number, not {fields[name]!r}.")
-    _check_fields(where, fields)
-    if "seeds" in fields:
-        fields = fields | {"seeds": tuple(fields["seeds"])}
+    for fault in _faults(fields):
+        raise InputError(f"{where}: {fault}")
     return Rule(metric=metric, **fields)
 
 
-def _is_number(value) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-def _check_fields(where: str, fields: dict) -> None:
-    """What belongs to one kind of rule alone."""
-    if fields["rule"] == "band":
-        seeds = fields["seeds"]
-        if not isinstance(seeds, list) or len(set(map(str, seeds))) < LEAST_SEEDS:
-            raise InputError(f"{where}: a band lists at least {LEAST_SEEDS} different seeds.")
-        if fields["low"] > fields["high"]:
-            raise InputError(f"{where}: low is above high; exchange them.")
-    if fields["rule"] == "relation":
-        if fields["op"] not in (">=", "<="):
-            raise InputError(f'{where}: `op` must be ">=" or "<=", not {fields["op"]!r}.')
-        if "margin" in fields and "factor" in fields:
-            raise InputError(f"{where}: margin (absolute) or factor (relative), never both.")
+def _faults(fields: dict) -> Iterator[str]:
+    """What is wrong with the fields that one kind of rule alone has."""
+    seeds = fields.get("seeds")
+    if "seeds" in fields and (
+        not isinstance(seeds, list) or len(set(map(str, seeds))) < LEAST_SEEDS
+    ):
+        yield f"a band lists at least {LEAST_SEEDS} different seeds."
+    if fields["rule"] == "band" and fields["low"] > fields["high"]:
+        yield "low is above high; exchange them."
+    if fields.get("op", ">=") not in (">=", "<="):
+        yield f'`op` must be ">=" or "<=", not {fields["op"]!r}.'
+    if "margin" in fields and "factor" in fields:
+        yield "margin (absolute) or factor (relative), never both."
     if fields.get("within", 0) < 0 or fields.get("margin", 0) < 0:
-        raise InputError(f"{where}: a tolerance cannot be negative.")
+        yield "a tolerance cannot be negative."
 
 
 def check_metrics(metrics: Mapping[str, float], rules: list[Rule]) -> list[Verdict]:
-    """Hold the recorded metrics against the rules.
+    """Hold the recorded metrics (name to value) against the rules of one notebook.
 
-    Args:
-        metrics: name to value, as recorded.
-        rules: of one notebook in one profile.
-
-    Returns:
-        One verdict per rule, then one (``ok`` None, "no rule") per metric that no rule names.
+    One verdict per rule, then one (``ok`` None, "no rule") per metric that no rule names.
     """
-    verdicts = [_check_rule(rule, metrics) for rule in rules]
     named = {name for rule in rules for name in (rule.metric, rule.left, rule.right)}
-    verdicts += [
+    return [_check_rule(rule, metrics) for rule in rules] + [
         Verdict(name, None, f"{name} = {value:.4g}: no rule.")
         for name, value in metrics.items()
         if name not in named
     ]
-    return verdicts
 
 
 def _check_rule(rule: Rule, metrics: Mapping[str, float]) -> Verdict:
-    needed = [rule.left, rule.right] if rule.rule == "relation" else [rule.metric]
-    missing = [name for name in needed if name not in metrics]
+    judged = rule.left or rule.metric
+    missing = [name for name in (judged, rule.right) if name and name not in metrics]
     if missing:
         return Verdict(rule.metric, False, f"{' and '.join(missing)} was not recorded.")
+    value = metrics[judged]
+    low, high, wanted = limits_of(rule, metrics)
+    ok = low <= value <= high
     if rule.rule == "relation":
-        ok, sentence = _relation(rule, metrics[rule.left], metrics[rule.right])
-    else:
-        ok, sentence = _limit(rule, metrics[rule.metric])
-    return Verdict(rule.metric, ok, sentence)
+        bound = low if rule.op == ">=" else high
+        said = f"{wanted} is {str(ok).lower()}: {value:.4g} against {bound:.4g}."
+        return Verdict(rule.metric, ok, said)
+    side = " is too low" if value < low else " is too high" if value > high else ""
+    return Verdict(rule.metric, ok, f"{judged} = {value:.6g}{side} ({wanted}).")
 
 
-def _limit(rule: Rule, value: float) -> tuple[bool, str]:
-    """A rule about one metric: is the value in [low, high]?"""
-    low, high = limits_of(rule)
-    name = f"{rule.metric} = {value:.6g}"
-    wanted = {
-        "exact": f"expected {rule.value:.6g}" + (f" ± {rule.within:g}" if rule.within else ""),
-        "floor": f"floor {low:g}",
-        "ceiling": f"ceiling {high:g}",
-        "band": f"band {low:g} to {high:g} from {len(rule.seeds)} seeds",
-    }[rule.rule]
-    if value < low:
-        return False, f"{name} is too low ({wanted})."
-    if value > high:
-        return False, f"{name} is too high ({wanted})."
-    return low <= value <= high, f"{name} ({wanted})."
-
-
-def limits_of(rule: Rule) -> tuple[float, float]:
-    """Lowest and highest value that a rule about one metric accepts."""
-    return {
-        "exact": (rule.value - rule.within, rule.value + rule.within),
-        "floor": (rule.value, math.inf),
-        "ceiling": (-math.inf, rule.value),
-        "band": (rule.low, rule.high),
-    }[rule.rule]
-
-
-def _relation(rule: Rule, left: float, right: float) -> tuple[bool, str]:
-    bound = bound_of(rule, right)
-    ok = left >= bound if rule.op == ">=" else left <= bound
-    wanted = f"{rule.left} {rule.op} {rule.right}"
-    if rule.factor != 1:
-        wanted = f"{rule.left} {rule.op} {rule.factor:g} * {rule.right}"
-    elif rule.margin:
-        sign = "+" if rule.op == ">=" else "-"
-        wanted += f" {sign} {rule.margin:g}"
-    return ok, f"{wanted} is {'true' if ok else 'false'}: {left:.4g} against {bound:.4g}."
-
-
-def bound_of(rule: Rule, right: float) -> float:
-    """What the left side of a relation is held against; a margin makes the relation stricter."""
-    margin = rule.margin if rule.op == ">=" else -rule.margin
-    return rule.factor * right + margin
+def limits_of(rule: Rule, metrics: Mapping[str, float]) -> tuple[float, float, str]:
+    """Lowest and highest value that a rule accepts (in a relation: on its left), and the words."""
+    if rule.rule == "exact":
+        words = f"expected {rule.value:.6g}" + (f" ± {rule.within:g}" if rule.within else "")
+        return rule.value - rule.within, rule.value + rule.within, words
+    if rule.rule == "floor":
+        return rule.value, math.inf, f"floor {rule.value:g}"
+    if rule.rule == "ceiling":
+        return -math.inf, rule.value, f"ceiling {rule.value:g}"
+    if rule.rule == "band":
+        words = f"band {rule.low:g} to {rule.high:g} from {len(rule.seeds)} seeds"
+        return rule.low, rule.high, words
+    bound = rule.factor * metrics[rule.right]  # a margin makes a relation stricter
+    sign, factor = ("+" if rule.op == ">=" else "-"), f"{rule.factor:g} * "
+    words = f"{rule.left} {rule.op} {factor if rule.factor != 1 else ''}{rule.right}"
+    words += f" {sign} {rule.margin:g}" if rule.margin else ""
+    if rule.op == ">=":
+        return bound + rule.margin, math.inf, words
+    return -math.inf, bound - rule.margin, words

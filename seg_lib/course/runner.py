@@ -5,44 +5,26 @@ every rule of ``tests/baselines/<profile>.yml`` holds. Then it stands in ``runs/
 anything less stands in ``runs/<profile>/failed/`` and never replaces a good one.
 """
 
+import json
 import os
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from seg_lib.course import report
 from seg_lib.course.execute import execute
 from seg_lib.course.lesson import METRICS_FILE
-from seg_lib.course.notebooks import (
-    CourseNotebook,
-    course_root,
-    find_notebooks,
-    read_lines,
-    read_notebook,
-    relative_to_folder,
-    source_sha256,
-)
-from seg_lib.course.profiles import PROFILES, Settings, settings
-from seg_lib.course.report import (
-    FAILED,
-    NOT_CHECKED,
-    PASSED,
-    Result,
-    about_this_run,
-    closing_line,
-    exit_code,
-    terminal_line,
-    write_report,
-)
+from seg_lib.course.notebooks import course_root, find_notebooks, read_notebook, source_sha256
+from seg_lib.course.profiles import ON_CPU, PROFILES, Settings, settings
+from seg_lib.course.report import FAILED, NOT_CHECKED, PASSED, Result
 from seg_lib.course.rules import Rule, check_metrics, read_baselines
 from seg_lib.errors import InputError
 from seg_lib.files import folder_lock
 
 OVER_BUDGET = 1.5  # a lesson that takes more than this many times its budget has failed
 TIME_LIMIT = 3.0  # and at this many times its budget, plus a minute to start, it is stopped
-ON_CPU = ("smoke", "laptop")
 PART = ".part"  # where notebooks stand while they run
-INTERRUPTED = "interrupted (Ctrl-C)."
 
 
 def run_course(
@@ -60,11 +42,7 @@ def run_course(
         seed: for every notebook.
 
     Returns:
-        Exit code: 0 if every notebook passed (or the profile needs a GPU and there is none),
-        else 1, also after Ctrl-C.
-
-    Raises:
-        InputError: an unknown profile or notebook, an ill-formed baseline file, another run.
+        0 if all passed (or the profile needs a GPU and there is none), else 1, also after Ctrl-C.
     """
     if profile not in PROFILES:
         raise InputError(f"no profile {profile!r}; choose one of {', '.join(PROFILES)}.")
@@ -73,29 +51,22 @@ def run_course(
     if not notebooks:
         raise InputError(f"{root / 'notebooks'}: no notebook NN_name.ipynb; is this the course?")
     rules = read_baselines(root / "tests" / "baselines" / f"{profile}.yml")
-    folder = root / "runs" / profile
-    excuse = _why_not_here(profile, chosen=only is not None)
-    results: list[Result] = []
+    folder, reason = root / "runs" / profile, _why_not_here(profile, chosen=only is not None)
     with folder_lock(folder):
-        try:
-            for notebook in notebooks:
-                if excuse:
-                    _add(results, Result(notebook, NOT_CHECKED, reasons=[excuse], excused=True))
-                else:
-                    _add(results, _run_one(notebook, profile, root, seed, rules))
-        except KeyboardInterrupt:
-            for notebook in notebooks[len(results) :]:
-                _add(results, Result(notebook, NOT_CHECKED, reasons=[INTERRUPTED]))
+        results = [Result(book, NOT_CHECKED, excused=bool(reason)) for book in notebooks]
+        for result in results:
+            try:
+                if not reason:
+                    _run_one(result, profile, root, seed, rules.get(result.notebook.number, []))
+            except KeyboardInterrupt:
+                reason = "interrupted (Ctrl-C)."
+                result.status = NOT_CHECKED
+            result.reasons += [reason] if reason else []
+            print(report.terminal_line(result), flush=True)
         shutil.rmtree(folder / PART, ignore_errors=True)
-        index = write_report(results, folder, about_this_run(profile, seed))
-    print(f"{closing_line(results, profile)} See {relative_to_folder(index, Path.cwd())}")
-    return exit_code(results)
-
-
-def _add(results: list[Result], result: Result) -> None:
-    """Keep a result and say it at once."""
-    results.append(result)
-    print(terminal_line(result), flush=True)
+        index = report.write_report(results, folder, report.about_this_run(profile, seed))
+    print(f"{report.closing_line(results, profile)} See {os.path.relpath(index)}")
+    return report.exit_code(results)
 
 
 def _why_not_here(profile: str, chosen: bool) -> str:
@@ -113,80 +84,75 @@ def _why_not_here(profile: str, chosen: bool) -> str:
     return ""
 
 
-def _run_one(
-    notebook: CourseNotebook, profile: str, root: Path, seed: int, rules: dict[str, list[Rule]]
-) -> Result:
+def _run_one(result: Result, profile: str, root: Path, seed: int, rules: list[Rule]) -> None:
     """Run one notebook to a temporary file, judge it, and put the file where it belongs."""
-    result = Result(notebook, FAILED)
+    notebook = result.notebook
+    folder = root / "runs" / profile
+    out_dir = folder / "out" / notebook.number
+    part = folder / PART / notebook.path.name
     try:
         sizes = settings(notebook.number, profile)
         result.source_sha256 = source_sha256(read_notebook(notebook.path))
     except InputError as error:
-        result.reasons.append(str(error))
-        return result
-    folder = root / "runs" / profile
-    out_dir = folder / "out" / notebook.number
+        result.status, result.reasons = FAILED, [str(error)]
+        return
     shutil.rmtree(out_dir, ignore_errors=True)  # records of an earlier run are not this run's
     out_dir.mkdir(parents=True)
-    part = folder / PART / notebook.path.name
     part.parent.mkdir(exist_ok=True)
     if sys.stdout.isatty():  # the verdict will take this line's place
         print(f"{notebook.name:<28} running, about {sizes.budget_s} s", end="\r", flush=True)
-    here = notebook.path.parent  # kernels start in the notebook's folder, as in JupyterLab
-    run = execute(
-        notebook.path,
-        part,
-        parameters={
-            "PROFILE": profile,
-            "SEED": seed,
-            "DATA_DIR": relative_to_folder(root / "data" / "phantoms" / profile, here),
-            "OUT_DIR": relative_to_folder(out_dir, here),
-        },
-        time_limit_s=TIME_LIMIT * sizes.budget_s + 60,
-        # baselines of the CPU profiles were measured on the CPU
-        environment={"CUDA_VISIBLE_DEVICES": ""} if profile in ON_CPU else None,
-    )
+    here = notebook.path.parent  # kernels start here; no notebook names a folder of one machine
+    parameters = {
+        "PROFILE": profile,
+        "SEED": seed,
+        "DATA_DIR": os.path.relpath(root / "data" / "phantoms" / profile, here),
+        "OUT_DIR": os.path.relpath(out_dir, here),
+    }
+    # baselines of the CPU profiles were measured on the CPU
+    environment = {"CUDA_VISIBLE_DEVICES": ""} if profile in ON_CPU else None
+    time_limit_s = TIME_LIMIT * sizes.budget_s + 60
+    run = execute(notebook.path, part, parameters, time_limit_s, environment)
     result.seconds, result.peak_mb = run.seconds, run.peak_mb
-    result.metrics = read_lines(out_dir / METRICS_FILE)
-    if run.fault:
-        result.reasons.append(run.fault)
-    else:
-        _judge(result, sizes, rules.get(notebook.number))
-    result.executed = _put_away(part, folder, result.status)
-    return result
+    if (out_dir / METRICS_FILE).is_file():
+        lines = (out_dir / METRICS_FILE).read_text(encoding="utf-8").splitlines()
+        result.metrics = [json.loads(line) for line in lines]
+    _judge(result, run.fault, sizes, rules)
+    _put_away(result, part, folder)
 
 
-def _judge(result: Result, sizes: Settings, rules: list[Rule] | None) -> None:
-    """Budget and rules of a notebook in which every cell ran."""
-    if result.seconds > OVER_BUDGET * sizes.budget_s:
-        result.reasons.append(
-            f"over budget: {result.seconds:.0f} s, and its budget is {sizes.budget_s:.0f} s."
-        )
-    if result.peak_mb > OVER_BUDGET * sizes.budget_mb:
-        result.reasons.append(
-            f"over budget: {result.peak_mb:.0f} MB, and its budget is {sizes.budget_mb:.0f} MB."
-        )
+def _judge(result: Result, fault: str, sizes: Settings, rules: list[Rule]) -> None:
+    """Did every cell run, and are budget and rules kept?"""
+    if fault:
+        result.status, result.reasons = FAILED, [fault]
+        return
+    for spent, budget, unit in (
+        (result.seconds, sizes.budget_s, "s"),
+        (result.peak_mb, sizes.budget_mb, "MB"),
+    ):
+        if spent > OVER_BUDGET * budget:
+            said = f"over budget: {spent:.0f} {unit}, and its budget is {budget:.0f} {unit}."
+            result.reasons.append(said)
     values = {metric["name"]: metric["value"] for metric in result.metrics}
-    result.verdicts = check_metrics(values, rules or [])
+    result.verdicts = check_metrics(values, rules)
     result.reasons += [v.sentence for v in result.verdicts if v.ok is False]
-    result.status = FAILED if result.reasons else PASSED
-    if result.status == PASSED and not rules:
-        result.status = NOT_CHECKED
+    if result.reasons:
+        result.status = FAILED
+    elif rules:
+        result.status = PASSED
+    else:
         result.excused = sizes.profile == "paper"  # a preset has no baselines
-        result.reasons.append(
-            f"every cell ran, but tests/baselines/{sizes.profile}.yml has no rules for it."
-        )
+        file = f"tests/baselines/{sizes.profile}.yml"
+        result.reasons.append(f"every cell ran, but {file} has no rules for it.")
 
 
-def _put_away(part: Path, folder: Path, status: str) -> Path | None:
+def _put_away(result: Result, part: Path, folder: Path) -> None:
     """Move an executed notebook to ``folder``, or to ``folder/failed`` if it failed."""
-    failed = folder / "failed" / part.name
     if not part.is_file():
-        return None
-    target = failed if status == FAILED else folder / part.name
-    target.parent.mkdir(exist_ok=True)
-    os.replace(part, target)
-    if status != FAILED:  # what failed earlier is mended
+        return
+    failed = folder / "failed" / part.name
+    result.executed = failed if result.status == FAILED else folder / part.name
+    result.executed.parent.mkdir(exist_ok=True)
+    os.replace(part, result.executed)
+    if result.status != FAILED:  # what failed earlier is mended
         for path in (failed, failed.with_suffix(".html")):
             path.unlink(missing_ok=True)
-    return target

@@ -128,6 +128,8 @@ class Warp:
     brightness: float = 0.05  # standard deviation, of the range 0..1
     contrast: float = 0.1  # standard deviation of the factor
     noise: float = 0.03  # largest standard deviation
+    label_offset: tuple[float, float] = (0.0, 0.0)  # rows and columns of pixels by which the masks
+    # are drawn beside what they show; the label that comes out is moved back
 
 
 def warp_batch(
@@ -148,7 +150,10 @@ def warp_batch(
     warp = warp or Warp()
     grid = _sampling_grid(image.shape, generator, warp).to(image.device)
     warped = F.grid_sample(image, grid, padding_mode="zeros", align_corners=False)
-    moved = F.grid_sample(label.to(image.dtype), grid, mode="nearest", align_corners=False)
+    down, across = warp.label_offset
+    beside = torch.tensor([2 * across / image.shape[3], 2 * down / image.shape[2]])
+    beside = grid + beside.to(grid.device)
+    moved = F.grid_sample(label.to(image.dtype), beside, mode="nearest", align_corners=False)
     return _change_greys(warped, generator, warp), moved.to(label.dtype)
 
 

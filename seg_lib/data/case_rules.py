@@ -2,8 +2,8 @@
 
 import dataclasses
 import warnings
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from seg_lib.errors import DataWarning, InputError
@@ -37,93 +37,19 @@ def first_few(names: Iterable[object], limit: int = 5) -> str:
 def pair_by_name(images_dir: str | Path, labels_dir: str | Path) -> dict[str, tuple[Path, Path]]:
     """Pair two folders by exact file name (without suffix), so that p1 never meets p10.
 
-    Returns:
-        ``{name: (image, label)}``, sorted by name.
+    Returns ``{name: (image, label)}``, sorted by name.
 
     Raises:
         InputError: an image without label, or a label without image; lists them.
     """
     images, labels = _by_name(Path(images_dir)), _by_name(Path(labels_dir))
-    lonely_images, lonely_labels = images.keys() - labels.keys(), labels.keys() - images.keys()
-    if lonely_images or lonely_labels:
+    if images.keys() != labels.keys():
         raise InputError(
-            f"{images_dir} and {labels_dir}: images without label: {first_few(lonely_images)}; "
-            f"labels without image: {first_few(lonely_labels)}; give both the same name."
+            f"{images_dir} and {labels_dir}: images without label: "
+            f"{first_few(images.keys() - labels.keys())}; labels without image: "
+            f"{first_few(labels.keys() - images.keys())}; give both the same name."
         )
     return {name: (images[name], labels[name]) for name in sorted(images)}
-
-
-def check_cases(cases: Sequence[Case], where: str | Path) -> None:
-    """Refuse cases that contradict each other; ``where`` is named in the message.
-
-    Raises:
-        InputError: no case at all, unusable or duplicate ids, unknown split words, a split that
-            mixes cases with and without label, a patient in two splits.
-    """
-    if not cases:
-        raise InputError(f"{where}: no case is listed; add at least one line under the header.")
-    seen: set[str] = set()
-    for case in cases:
-        _check_one(case, where)
-        if case.case in seen:
-            raise InputError(f"{where}: case '{case.case}' is listed twice; keep one of them.")
-        seen.add(case.case)
-    check_patients_apart(cases, where)
-    _check_labels(cases, where)
-
-
-def check_patients_apart(cases: Sequence[Case], where: str | Path) -> None:
-    """Refuse a patient who is in more than one split: the test would be no test.
-
-    Raises:
-        InputError: lists the patients.
-    """
-    splits_of_patient = defaultdict(set)
-    for case in cases:
-        splits_of_patient[case.patient].add(case.split)
-    crossing = [patient for patient, splits in splits_of_patient.items() if len(splits) > 1]
-    if crossing:
-        raise InputError(
-            f"{where}: patients in more than one split: {first_few(crossing)}; put all images of "
-            "a patient into one split (split_cases does that)."
-        )
-
-
-def check_files_exist(cases: Sequence[Case], where: str | Path) -> None:
-    """Refuse cases whose image or label is not on disk.
-
-    Raises:
-        InputError: lists the first absent files.
-    """
-    files = [path for case in cases for path in (case.image, case.label) if path is not None]
-    absent = [path for path in files if not path.is_file()]
-    if absent:
-        raise InputError(
-            f"{where}: {len(absent)} of {len(files)} files are absent: {first_few(absent)}; "
-            "put them there or take their lines out."
-        )
-
-
-def warn_about_copies(cases: Sequence[Case], where: str | Path) -> None:
-    """Warn if the same image, byte for byte, is in two splits under different patients."""
-    # Files of different size differ, so almost none of a large data set has to be read.
-    same_size = defaultdict(list)
-    for case in cases:
-        same_size[case.image.stat().st_size].append(case)
-    same_bytes = defaultdict(list)
-    for group in same_size.values():
-        if len({case.split for case in group}) > 1:
-            for case in group:
-                same_bytes[sha256_of(case.image)].append(case)
-    for group in same_bytes.values():
-        if len({case.split for case in group}) > 1:
-            names = first_few(f"{case.case} ({case.split})" for case in group)
-            warnings.warn(
-                f"{where}: the same image is in more than one split: {names}; scores on it are "
-                "too good, so take one out.",
-                DataWarning,
-                stacklevel=3,
-            )
 
 
 def _by_name(folder: Path) -> dict[str, Path]:
@@ -140,6 +66,32 @@ def _by_name(folder: Path) -> dict[str, Path]:
             raise InputError(f"{path} and {found[name]}: two files for one case; keep one.")
         found[name] = path
     return found
+
+
+def check_cases(cases: Sequence[Case], where: str | Path) -> None:
+    """Refuse cases that contradict each other; ``where`` is named in the message.
+
+    Raises:
+        InputError: no case at all, unusable or duplicate ids, unknown split words, a split that
+            mixes cases with and without label, a patient in two splits.
+    """
+    if not cases:
+        raise InputError(f"{where}: no case is listed; add at least one line under the header.")
+    for case in cases:
+        _check_one(case, where)
+    name, times = Counter(case.case for case in cases).most_common(1)[0]
+    if times > 1:
+        raise InputError(f"{where}: case '{name}' is listed twice; keep one of them.")
+    _check_patients_apart(cases, where)
+    # A split is labelled or it is not; a few absent labels are a mistake, not a choice.
+    for split in SPLITS:
+        of_split = [case for case in cases if case.split == split]
+        without = [case.case for case in of_split if case.label is None]
+        if without and len(without) < len(of_split):
+            raise InputError(
+                f"{where}: cases without label in split '{split}', where others have one: "
+                f"{first_few(without)}; add the labels or take these cases out."
+            )
 
 
 def _check_one(case: Case, where: str | Path) -> None:
@@ -160,13 +112,45 @@ def _check_one(case: Case, where: str | Path) -> None:
         )
 
 
-def _check_labels(cases: Sequence[Case], where: str | Path) -> None:
-    """A split is labelled or it is not; a few absent labels are a mistake, not a choice."""
-    for split in SPLITS:
-        of_split = [case for case in cases if case.split == split]
-        without = [case.case for case in of_split if case.label is None]
-        if without and len(without) < len(of_split):
-            raise InputError(
-                f"{where}: cases without label in split '{split}', where others have one: "
-                f"{first_few(without)}; add the labels or take these cases out."
+def _check_patients_apart(cases: Sequence[Case], where: str | Path) -> None:
+    """Refuse a patient who is in more than one split: the test would be no test."""
+    places = Counter(patient for patient, _ in {(case.patient, case.split) for case in cases})
+    crossing = [patient for patient, n_splits in places.items() if n_splits > 1]
+    if crossing:
+        raise InputError(
+            f"{where}: patients in more than one split: {first_few(crossing)}; put all images of "
+            "a patient into one split (split_cases does that)."
+        )
+
+
+def check_files(cases: Sequence[Case], where: str | Path) -> None:
+    """Refuse absent files; warn if the same image, byte for byte, is in two splits.
+
+    Raises:
+        InputError: lists the first absent images and labels.
+    """
+    files = [path for case in cases for path in (case.image, case.label) if path is not None]
+    absent = [path for path in files if not path.is_file()]
+    if absent:
+        raise InputError(
+            f"{where}: {len(absent)} of {len(files)} files are absent: {first_few(absent)}; "
+            "put them there or take their lines out."
+        )
+    # Files of different size differ, so almost none of a large data set has to be read.
+    for same_size in _in_two_splits(cases, lambda case: case.image.stat().st_size):
+        for same_bytes in _in_two_splits(same_size, lambda case: sha256_of(case.image)):
+            names = first_few(f"{case.case} ({case.split})" for case in same_bytes)
+            warnings.warn(
+                f"{where}: the same image is in more than one split: {names}; scores on it are "
+                "too good, so take one out.",
+                DataWarning,
+                stacklevel=3,
             )
+
+
+def _in_two_splits(cases: Sequence[Case], key: Callable[[Case], object]) -> Iterator[list[Case]]:
+    """Groups of cases with an equal key that span more than one split."""
+    groups = defaultdict(list)
+    for case in cases:
+        groups[key(case)].append(case)
+    return (group for group in groups.values() if len({case.split for case in group}) > 1)

@@ -1,8 +1,7 @@
 """Cases: one image, its label and its patient on one line of ``cases.csv``.
 
-Every data set of this library is a folder with a ``cases.csv``. The file names each image and label
-(paths relative to the folder), the patient it belongs to and the part it plays (``train``, ``val``
-or ``test``). Patients never cross from one part to another. Taught in notebook 01.
+Every data set of this library is a folder with such a table: paths relative to the folder, the
+patient and the split (``train``, ``val`` or ``test``). Patients never cross. Taught in notebook 01.
 """
 
 import csv
@@ -19,10 +18,9 @@ from seg_lib.data.case_rules import (
     SPLITS,
     Case,
     check_cases,
-    check_files_exist,
+    check_files,
     first_few,
     pair_by_name,
-    warn_about_copies,
 )
 from seg_lib.errors import DataWarning, InputError
 from seg_lib.files import write_text
@@ -35,19 +33,13 @@ REQUIRED_COLUMNS = ("case", "patient", "image", "label", "split")
 
 
 def read_cases(source: str | Path) -> list[Case]:
-    """Read and check a ``cases.csv``.
+    """Read and check a ``cases.csv``, given by its path or by its folder.
 
-    Args:
-        source: the CSV file, or the folder that holds one.
-
-    Returns:
-        The cases in file order, with paths that can be opened.
+    Returns the cases in file order, with paths that can be opened.
 
     Raises:
         InputError: the table is damaged, an id appears twice, a file is absent, a split mixes cases
             with and without label, or a patient is in two splits.
-
-    Taught in notebook 01.
     """
     path = Path(source)
     if path.is_dir():
@@ -58,8 +50,7 @@ def read_cases(source: str | Path) -> list[Case]:
         )
     cases = [_case_of_row(row, path, line) for line, row in _read_rows(path)]
     check_cases(cases, path)
-    check_files_exist(cases, path)
-    warn_about_copies(cases, path)
+    check_files(cases, path)
     return cases
 
 
@@ -75,33 +66,34 @@ def write_cases(cases: Iterable[Case], folder: str | Path) -> Path:
     table = io.StringIO()
     writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_row_of_case(case, path) for case in cases)
+    for case in cases:
+        row = {name: getattr(case, name) for name in COLUMNS}
+        row["image"] = _relative(case.image, path)
+        row["label"] = _relative(case.label, path) if case.label else ""
+        row["spacing_mm"] = " ".join(map(repr, map(float, case.spacing_mm or ())))
+        writer.writerow(row)
     write_text(path, table.getvalue())
     return path
 
 
+def _relative(file: Path, path: Path) -> str:
+    relative = os.path.relpath(file, path.parent)
+    if relative.split(os.sep)[0] == os.pardir:
+        raise InputError(f"{path}: {file} lies outside its folder; copy the file into the folder.")
+    return Path(relative).as_posix()
+
+
 def split_cases(
-    cases: Sequence[Case],
-    fractions: dict[str, float] | None = None,
-    seed: int = 0,
+    cases: Sequence[Case], fractions: dict[str, float] | None = None, seed: int = 0
 ) -> list[Case]:
-    """Deal the patients out to train, val and test.
+    """Deal the *patients* out to train, val and test; the cases keep their order.
 
     A patient's place depends on the seed and on the set of patients, never on the order of the
-    cases. With enough patients every split that asks for a share gets at least one.
-
-    Args:
-        cases: in any order.
-        fractions: share of the *patients* per split, adding up to 1; 0.7, 0.15, 0.15 if not given.
-        seed: another seed deals another way.
-
-    Returns:
-        The same cases in the same order, with their new split.
+    cases. ``fractions`` (0.7, 0.15, 0.15 if not given) add up to 1. With enough patients every
+    split that asks for a share gets at least one.
 
     Raises:
         InputError: unknown split words, or fractions that are negative or do not add up to 1.
-
-    Taught in notebook 01.
     """
     fractions = {"train": 0.7, "val": 0.15, "test": 0.15} if fractions is None else fractions
     if set(fractions) - set(SPLITS) or min(fractions.values(), default=-1) < 0:
@@ -170,19 +162,24 @@ def _check_header(found: Sequence[str], path: Path) -> None:
 
 
 def _case_of_row(row: dict[str, str], path: Path, line: int) -> Case:
-    image = _inside(row["image"], path, line)
+    texts = {name: row.get(name, "") for name in ("case", "patient", "split", "note", "subtype")}
+    image, label = (_inside(row[name], path, line) for name in ("image", "label"))
     if image is None:
         raise InputError(
             f"{path}: line {line} (case '{row['case']}') has no image; add its path or take the "
             "line out."
         )
-    texts = {name: row.get(name, "") for name in ("case", "patient", "split", "note", "subtype")}
-    return Case(
-        image=image,
-        label=_inside(row["label"], path, line),
-        spacing_mm=_spacing(row.get("spacing_mm", ""), path, line),
-        **texts,
-    )
+    cell = row.get("spacing_mm", "")
+    try:
+        spacing_mm = tuple(float(part) for part in cell.split())
+    except ValueError:
+        spacing_mm = (math.nan,)
+    if not all(0 < mm < math.inf for mm in spacing_mm):
+        raise InputError(
+            f"{path}: line {line}: spacing_mm '{cell}'; write positive millimetres such as "
+            "'0.7 0.7', or leave it empty."
+        )
+    return Case(image=image, label=label, spacing_mm=spacing_mm or None, **texts)
 
 
 def _inside(cell: str, path: Path, line: int) -> Path | None:
@@ -196,31 +193,3 @@ def _inside(cell: str, path: Path, line: int) -> Path | None:
             "name it relative to the folder."
         )
     return path.parent / relative
-
-
-def _spacing(cell: str, path: Path, line: int) -> tuple[float, ...] | None:
-    try:
-        spacing = tuple(float(part) for part in cell.split())
-    except ValueError:
-        spacing = (math.nan,)
-    if not all(0 < millimetres < math.inf for millimetres in spacing):
-        raise InputError(
-            f"{path}: line {line}: spacing_mm '{cell}'; write positive millimetres such as "
-            "'0.7 0.7', or leave it empty."
-        )
-    return spacing or None
-
-
-def _row_of_case(case: Case, path: Path) -> dict[str, str]:
-    row = {name: str(getattr(case, name)) for name in COLUMNS}
-    row["image"] = _relative(case.image, path)
-    row["label"] = _relative(case.label, path) if case.label else ""
-    row["spacing_mm"] = " ".join(map(repr, map(float, case.spacing_mm or ())))
-    return row
-
-
-def _relative(file: Path, path: Path) -> str:
-    relative = os.path.relpath(file, path.parent)
-    if relative.split(os.sep)[0] == os.pardir:
-        raise InputError(f"{path}: {file} lies outside its folder; copy the file into the folder.")
-    return Path(relative).as_posix()

@@ -1,77 +1,75 @@
 """What a file really is, by its first bytes: a web page saved as ``.nii.gz`` is not an image."""
 
+import contextlib
 import gzip
-import io
 import mmap
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from seg_lib.errors import InputError
 
-GZIP_MAGIC = b"\x1f\x8b"
-GZIP_BEST_RATIO = 1032  # deflate cannot shrink anything further (zlib technical details)
 MAX_UNPACKED_BYTES = 256 * 2**20
+WEB_PAGE = (b"<!doctype", b"<html", b"<?xml", b"<head")
 
 
 def first_bytes(path: str | Path, wanted: str) -> bytes:
-    """Read the first 1024 bytes and refuse what cannot be the ``wanted`` kind of file.
-
-    Args:
-        path: the file.
-        wanted: for the message, such as "a NIfTI image".
+    """The first 1024 bytes of a file that may be ``wanted``, such as "a NIfTI image".
 
     Raises:
-        InputError: no such file, a folder, an empty file, a web page, a git-LFS pointer.
+        InputError: no such file, a folder, an empty file, a web page, a git-LFS pointer, DICOM.
     """
-    path = Path(path)
     try:
         with open(path, "rb") as stream:
             head = stream.read(1024)
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror or error}); check the path."
-        ) from error
-    fault = _fault(head)
-    if fault:
-        raise InputError(f"{path}: {fault.format(wanted=wanted)}.")
-    return head
+        reason = error.strerror or error
+        raise InputError(f"{path}: cannot be read ({reason}); check the path.") from error
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not head:
+        fault, remedy = "the file is empty", "copy or download it again"
+    elif start.startswith(b"version https://git-lfs"):
+        fault, remedy = "this is a git-LFS pointer", "run 'git lfs pull' in its repository"
+    elif start.startswith(WEB_PAGE):
+        fault, remedy = "this is a web page", "download it again, perhaps after logging in"
+    elif head[128:132] == b"DICM":
+        fault, remedy = "this is a DICOM file", "convert the series first"
+    else:
+        return head
+    raise InputError(f"{path}: {fault}, not {wanted}; {remedy}.")
 
 
-def mapped_bytes(path: str | Path, wanted: str) -> bytes | mmap.mmap:
-    """All bytes of a file: mapped, not loaded, unless they have to be unpacked (gzip).
+@contextlib.contextmanager
+def opened(path: str | Path, wanted: str) -> Iterator[BinaryIO | gzip.GzipFile]:
+    """Open a file, unpacking gzip, whatever its suffix.
 
     Raises:
-        InputError: as ``first_bytes``, and if the file unpacks to more than 256 MB.
+        InputError: as ``first_bytes``, or the file is damaged or cut short.
     """
-    compressed = first_bytes(path, wanted).startswith(GZIP_MAGIC)
+    packed = first_bytes(path, wanted).startswith(b"\x1f\x8b")
     try:
-        with open(path, "rb") as stream:
-            if not compressed:
-                return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-            unpacked = io.BytesIO()
-            with gzip.open(stream) as packed:
-                while block := packed.read(2**20):
-                    unpacked.write(block)
-                    if unpacked.tell() > MAX_UNPACKED_BYTES:
-                        raise InputError(
-                            f"{path}: unpacks to more than {MAX_UNPACKED_BYTES // 2**20} MB; "
-                            "unpack it with gunzip first if you trust where it comes from."
-                        )
-            return unpacked.getvalue()
+        with gzip.open(path, "rb") if packed else open(path, "rb") as stream:
+            yield stream
     except (EOFError, OSError, zlib.error) as error:
         raise InputError(
             f"{path}: the file is damaged or cut short ({error}); copy or download it again."
         ) from error
 
 
-def _fault(head: bytes) -> str:
-    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if not head:
-        return "the file is empty, not {wanted}; copy or download it again"
-    if start.startswith(b"version https://git-lfs"):
-        return "this is a git-LFS pointer, not {wanted}; run 'git lfs pull' in its repository"
-    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        return "this is a web page, not {wanted}; download it again, perhaps after logging in"
-    if head[128:132] == b"DICM":
-        return "this is a DICOM file, not {wanted}; convert the series first"
-    return ""
+def mapped_bytes(path: str | Path, wanted: str) -> bytes | mmap.mmap:
+    """All bytes of a file: mapped, not loaded, unless they have to be unpacked (gzip).
+
+    Raises:
+        InputError: as ``opened``, and if the file unpacks to more than 256 MB.
+    """
+    with opened(path, wanted) as stream:
+        if not isinstance(stream, gzip.GzipFile):
+            return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        content = stream.read(MAX_UNPACKED_BYTES + 1)
+        if len(content) <= MAX_UNPACKED_BYTES:
+            return content
+    raise InputError(
+        f"{path}: unpacks to more than {MAX_UNPACKED_BYTES // 2**20} MB; unpack it with gunzip "
+        "first if you trust where it comes from."
+    )

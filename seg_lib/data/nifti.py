@@ -2,28 +2,34 @@
 
 RAS: the first axis runs to the patient's right, the second to anterior, the third to superior, no
 matter how the file was stored. What is written goes back to the stored order and affine, with a
-fresh header: no text or extension of the original is carried over. Taught in notebook 01.
+fresh header: no text or extension of the original is carried over. A file is read to its very end,
+because the checksum of a gzip file is its last eight bytes. Taught in notebook 01.
 """
 
 import dataclasses
 import gzip
+import itertools
+import math
 import warnings
 from pathlib import Path
+from typing import BinaryIO
 
 import nibabel as nib
 import numpy as np
 
 from seg_lib.data.case_rules import first_few
-from seg_lib.data.nifti_header import (
-    MAX_CORNER_SHIFT_VOXELS,
-    corner_shift_voxels,
-)
-from seg_lib.data.nifti_stream import as_stored, read_voxels
+from seg_lib.data.file_bytes import opened
+from seg_lib.data.nifti_header import MAX_CORNER_SHIFT_VOXELS as MAX_SHIFT
+from seg_lib.data.nifti_header import Declared, corner_shift_voxels, parse_header
 from seg_lib.errors import DataWarning, InputError
 from seg_lib.files import written_whole
 
+BLOCK_VOXELS = 2**20
+LONGEST_HEADER = 540
+GZIP_BEST_RATIO = 1032  # deflate cannot shrink anything further (zlib technical details)
 GZIP_LEVEL = 4
 SCANNER_COORDINATES = 1  # NIFTI_XFORM_SCANNER_ANAT
+RAS = nib.orientations.axcodes2ornt("RAS")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,15 +50,10 @@ class Volume:
 
 
 def read_image(path: str | Path) -> Volume:
-    """Read a CT volume.
-
-    Returns:
-        A volume of float32 HU, scaled as the header says.
+    """Read a CT volume as float32 HU, scaled as the header says.
 
     Raises:
-        InputError: see ``nifti_header`` and ``nifti_stream``; names the file and the fault.
-
-    Taught in notebook 01.
+        InputError: damaged, cut short, no 3D volume of finite numbers, or lying nowhere.
     """
     volume, low, high = _read(path)
     if low == high:
@@ -68,26 +69,17 @@ def read_image(path: str | Path) -> Volume:
 
 
 def read_mask(path: str | Path, like: Volume | None = None, n_classes: int = 2) -> Volume:
-    """Read a label map.
-
-    Args:
-        path: the file.
-        like: the image it belongs to; if given, both must lie on the same grid.
-        n_classes: labels may be 0 to ``n_classes - 1``.
-
-    Returns:
-        A volume of uint8 labels.
+    """Read a label map as uint8 labels from 0 to ``n_classes - 1``.
 
     Raises:
-        InputError: labels out of range or not whole numbers, another grid than ``like``.
-
-    Taught in notebook 01.
+        InputError: as ``read_image``, labels out of range or not whole numbers, or another grid
+            than that of ``like``, the image it belongs to.
     """
     volume, low, high = _read(path)
     values = volume.array
     in_range = low >= 0 and high <= min(n_classes - 1, 255)
     labels = values.astype(np.uint8) if in_range else None
-    # Slice by slice: a comparison of the whole volume would double the memory.
+    # Slice by slice: a comparison of the whole volume would take a third more memory.
     if labels is None or any(
         (labels[..., z] != values[..., z]).any() for z in range(values.shape[2])
     ):
@@ -99,19 +91,15 @@ def read_mask(path: str | Path, like: Volume | None = None, n_classes: int = 2) 
     mask = dataclasses.replace(volume, array=labels)
     if like is not None:
         check_same_grid(like, mask)
-    if high == 0:
-        message = "the mask is empty: right for a healthy case, otherwise the labels are lost."
-        warnings.warn(f"{path}: {message}", DataWarning, stacklevel=2)
-    elif low > 0:
-        message = "the mask covers every voxel; is it the right file?"
+    if high == 0 or low > 0:
+        empty = "the mask is empty: right for a healthy case, otherwise the labels are lost."
+        message = "the mask covers every voxel; is it the right file?" if low > 0 else empty
         warnings.warn(f"{path}: {message}", DataWarning, stacklevel=2)
     return mask
 
 
 def check_same_grid(image: Volume, mask: Volume) -> None:
-    """Refuse a mask whose voxels are not the image's voxels.
-
-    Rounding is accepted: corners may differ by 0.1 voxel.
+    """Refuse a mask whose voxels are not the image's voxels; 0.1 voxel of rounding is accepted.
 
     Raises:
         InputError: other shape, origin, spacing or direction; says which.
@@ -122,22 +110,22 @@ def check_same_grid(image: Volume, mask: Volume) -> None:
             f"{image.array.shape} (both in RAS order); resample the mask with nearest neighbour."
         )
     shift = corner_shift_voxels(image.affine, mask.affine, image.array.shape)
-    if shift > MAX_CORNER_SHIFT_VOXELS:
+    if shift > MAX_SHIFT:
         raise InputError(
             f"{mask.path}: its corners lie {shift:.3g} voxels away from those of {image.path}: "
-            f"origin {_rounded(mask.affine[:3, 3])} against {_rounded(image.affine[:3, 3])} mm, "
-            f"spacing {_rounded(mask.spacing_mm)} against {_rounded(image.spacing_mm)} mm, stored "
-            f"{_codes(mask)} against {_codes(image)}; give the mask the geometry it was drawn on."
+            f"{_geometry(mask)} against {_geometry(image)}; give the mask the geometry it was "
+            "drawn on."
         )
 
 
-def write_mask(path: str | Path, mask_ras: np.ndarray, like: Volume) -> None:
-    """Write a mask for an image: in the image's stored order, with its stored affine, as uint8.
+def _geometry(volume: Volume) -> str:
+    origin, spacing = np.round(volume.affine[:3, 3], 3), np.round(volume.spacing_mm, 3)
+    codes = "".join(nib.aff2axcodes(volume.stored_affine))
+    return f"origin {origin.tolist()} mm, spacing {spacing.tolist()} mm, stored {codes}"
 
-    Args:
-        path: ends in ``.nii.gz``.
-        mask_ras: (X, Y, Z) labels 0..255 on the grid of ``like.array``.
-        like: the image that the mask belongs to.
+
+def write_mask(path: str | Path, mask_ras: np.ndarray, like: Volume) -> None:
+    """Write (X, Y, Z) labels 0..255 for the image ``like``, in its stored order, as uint8.
 
     Raises:
         InputError: another shape than the image, or labels that uint8 cannot hold.
@@ -158,12 +146,7 @@ def write_mask(path: str | Path, mask_ras: np.ndarray, like: Volume) -> None:
 
 
 def write_image(path: str | Path, hu: np.ndarray, affine: np.ndarray) -> None:
-    """Write HU: as int16 if every value is a whole number that fits, else as float32.
-
-    Args:
-        path: ends in ``.nii.gz``.
-        hu: (X, Y, Z) HU in the axis order of ``affine``.
-        affine: (4, 4), voxel index to mm (right, anterior, superior).
+    """Write HU in the axis order of ``affine``: int16 where nothing is lost by it, else float32.
 
     Raises:
         InputError: values that are not finite.
@@ -175,17 +158,16 @@ def write_image(path: str | Path, hu: np.ndarray, affine: np.ndarray) -> None:
     _write(path, as_int16 if (as_int16 == hu).all() else hu, np.asarray(affine, float))
 
 
+def as_stored(array_ras: np.ndarray, stored_affine: np.ndarray) -> np.ndarray:
+    """View an (X, Y, Z) RAS array in the axis order and direction of ``stored_affine``."""
+    stored = nib.io_orientation(stored_affine)
+    return nib.apply_orientation(array_ras, nib.orientations.ornt_transform(RAS, stored))
+
+
 def axial_view(volume_xyz: np.ndarray, z: int) -> np.ndarray:
-    """One axial slice as a radiologist sees it.
+    """Slice ``z`` (0 at the feet) of an (X, Y, Z) RAS volume as a radiologist sees it.
 
-    Args:
-        volume_xyz: (X, Y, Z) in RAS order.
-        z: slice index, 0 at the patient's feet.
-
-    Returns:
-        (H, W) with H = Y and W = X: row 0 is anterior, column 0 the patient's right.
-
-    Taught in notebook 01.
+    Returns (H, W) with H = Y and W = X: row 0 is anterior, column 0 the patient's right.
     """
     return np.ascontiguousarray(volume_xyz[::-1, ::-1, z].T)
 
@@ -196,18 +178,58 @@ def from_axial_view(stack_hwz: np.ndarray) -> np.ndarray:
 
 
 def _read(path: str | Path) -> tuple[Volume, float, float]:
-    voxels = read_voxels(path)
-    stored = voxels.declared
-    orientation = nib.io_orientation(stored.affine)
-    to_stored_index = nib.orientations.inv_ornt_aff(orientation, stored.shape)
-    volume = Volume(
-        array=voxels.array,
-        affine=stored.affine @ to_stored_index,
-        stored_affine=stored.affine,
-        stored_shape=stored.shape,
-        path=Path(path),
-    )
-    return volume, voxels.low, voxels.high
+    """The volume as float32, with its lowest and its highest value."""
+    path = Path(path)
+    with opened(path, "a NIfTI image") as stream:
+        header = parse_header(stream.read(LONGEST_HEADER), path)
+        size = path.stat().st_size
+        if header.end > size * (GZIP_BEST_RATIO if isinstance(stream, gzip.GzipFile) else 1):
+            raise InputError(
+                f"{path}: the header declares {header.end} bytes, the file has {size}; it is cut "
+                "short or its header is damaged, copy it again."
+            )
+        stream.seek(header.offset)
+        orientation = nib.io_orientation(header.affine)
+        shape = [header.shape[axis] for axis in np.argsort(orientation[:, 0])]
+        array = np.empty(shape, np.float32, order="F")
+        _fill(as_stored(array, header.affine), stream, header, path)
+        if stream.read(1):  # this read also checks the gzip checksum
+            raise InputError(
+                f"{path}: more data follow than the voxels {header.shape} that the header "
+                "declares; the header is damaged, export the file again."
+            )
+    affine = header.affine @ nib.orientations.inv_ornt_aff(orientation, header.shape)
+    volume = Volume(array, affine, header.affine, header.shape, path)
+    return volume, float(array.min()), float(array.max())
+
+
+def _fill(stored: np.ndarray, stream: BinaryIO, header: Declared, path: Path) -> None:
+    """Read the voxels as stored; memory stays at four bytes a voxel plus one block."""
+    width, height, depth = header.shape
+    rows = max(1, BLOCK_VOXELS // width)
+    for z, y in itertools.product(range(depth), range(0, height, rows)):
+        shape = (width, min(rows, height - y))
+        missing = math.prod(shape) * header.dtype.itemsize
+        content = stream.read(missing)
+        missing -= len(content)
+        if missing:
+            raise InputError(
+                f"{path}: cut short; the voxels end {missing} bytes too early inside the volume "
+                f"{header.shape}; copy or download it again."
+            )
+        block = np.frombuffer(content, header.dtype).reshape(shape, order="F")
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported below
+            if (header.slope, header.intercept) != (1.0, 0.0):
+                block = block * header.slope + header.intercept
+            stored[:, y : y + rows, z] = block
+    finite = np.isfinite(stored.T)  # (z, y, x): the order of the file
+    if not finite.all():
+        first = np.unravel_index(finite.argmin(), finite.shape)[::-1]
+        raise InputError(
+            f"{path}: {finite.size - np.count_nonzero(finite)} of {finite.size} voxels are NaN or "
+            f"infinite, the first at {tuple(map(int, first))} as stored; fill them (air is -1000 "
+            "HU) or export the image again."
+        )
 
 
 def _write(path: str | Path, stored: np.ndarray, affine: np.ndarray) -> None:
@@ -216,16 +238,8 @@ def _write(path: str | Path, stored: np.ndarray, affine: np.ndarray) -> None:
     image.set_sform(affine, SCANNER_COORDINATES)
     image.set_qform(affine, SCANNER_COORDINATES)
     # A qform cannot hold shear; two forms that disagree would be worse than one.
-    if corner_shift_voxels(affine, image.get_qform(), stored.shape) > MAX_CORNER_SHIFT_VOXELS / 2:
+    if corner_shift_voxels(affine, image.get_qform(), stored.shape) > MAX_SHIFT / 2:
         image.set_qform(None)
     with written_whole(path) as part:
         # A fixed time stamp makes equal masks equal files.
         part.write_bytes(gzip.compress(image.to_bytes(), GZIP_LEVEL, mtime=0))
-
-
-def _rounded(values: np.ndarray | tuple[float, ...]) -> list[float]:
-    return np.round(values, 3).tolist()
-
-
-def _codes(volume: Volume) -> str:
-    return "".join(nib.aff2axcodes(volume.stored_affine))

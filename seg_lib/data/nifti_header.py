@@ -9,7 +9,7 @@ import dataclasses
 import itertools
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import nibabel as nib
@@ -40,14 +40,9 @@ class Declared:
     offset: int  # bytes before the first voxel
 
     @property
-    def n_voxels(self) -> int:
-        """Number of voxels."""
-        return math.prod(self.shape)
-
-    @property
     def end(self) -> int:
         """Length that the (decompressed) file must have, in bytes."""
-        return self.offset + self.n_voxels * self.dtype.itemsize
+        return self.offset + math.prod(self.shape) * self.dtype.itemsize
 
 
 def parse_header(block: bytes, path: Path) -> Declared:
@@ -56,146 +51,125 @@ def parse_header(block: bytes, path: Path) -> Declared:
     Raises:
         InputError: not NIfTI, or an image that cannot be a CT volume or its mask.
     """
-    header = _header(block, path)
     try:
         with np.errstate(all="ignore"):  # damaged numbers are refused, no need to warn as well
-            declared = _declared(header, path)
-    except InputError:
-        raise
+            header = _header(block)
+            _check_voxels(header)
+            slope, intercept = header.get_slope_inter()
+            declared = Declared(
+                shape=_shape(header),
+                affine=_affine(header),
+                dtype=header.get_data_dtype(),
+                slope=1.0 if slope is None else float(slope),
+                intercept=0.0 if intercept is None else float(intercept),
+                offset=int(header["vox_offset"]),
+            )
+            _check_limits(declared)
+            remarks = list(_remarks(header, declared))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     except (nib.spatialimages.HeaderDataError, ValueError) as error:  # such as a bad quaternion
         raise InputError(f"{path}: damaged NIfTI header ({error}); export it again.") from error
-    if declared.n_voxels > MAX_VOXELS or declared.end > MAX_STORED_BYTES:
-        raise InputError(
-            f"{path}: the header declares {declared.n_voxels:.3g} voxels in {declared.end:.3g} "
-            f"bytes, more than the limit of {MAX_VOXELS:.3g} and {MAX_STORED_BYTES:.3g}; crop the "
-            "image, store it as int16, or export it again if the header is damaged."
-        )
+    for remark in remarks:
+        warnings.warn(f"{path}: {remark}", DataWarning, stacklevel=4)
     return declared
 
 
 def corner_shift_voxels(first: np.ndarray, second: np.ndarray, shape: Sequence[int]) -> float:
-    """Largest distance between the corners of two grids, in voxels of the first.
+    """Largest distance between the corners of two (X, Y, Z) grids, in voxels of the first.
 
-    Args:
-        first: (4, 4) affine in mm.
-        second: (4, 4) affine in mm.
-        shape: (X, Y, Z) voxels of both grids.
+    Both affines are (4, 4) in mm.
     """
     corners = np.array(list(itertools.product(*((0, size - 1) for size in shape))), float)
     shift_mm = corners @ (first - second)[:3, :3].T + (first - second)[:3, 3]
     return float(np.abs(np.linalg.solve(first[:3, :3], shift_mm.T)).max())
 
 
-def shear_cosine(affine: np.ndarray) -> float:
-    """How far the voxel axes are from right angles: 0 if they are at right angles."""
-    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return float(np.abs(axes.T @ axes - np.eye(3)).max())
-
-
-def _header(block: bytes, path: Path) -> nib.Nifti1Header:
+def _header(block: bytes) -> nib.Nifti1Header:
     for header_class in (nib.Nifti1Header, nib.Nifti2Header):
         size = header_class.sizeof_hdr
         if block[:4] in (size.to_bytes(4, "little"), size.to_bytes(4, "big")):
             if len(block) < size:
-                raise InputError(f"{path}: the header is cut short; copy the file again.")
+                raise InputError("the header is cut short; copy the file again.")
             header = header_class(block[:size], check=False)
             if bytes(header["magic"])[:3] in (b"n+1", b"n+2"):
                 return header
-            raise InputError(
-                f"{path}: header without its voxels (a .hdr/.img pair or Analyze); store it as one "
-                ".nii.gz file."
-            )
-    raise InputError(f"{path}: this is not a NIfTI file; give a .nii or .nii.gz image.")
+            kind = "a .hdr/.img pair or Analyze"
+            raise InputError(f"header without its voxels ({kind}); store it as one .nii.gz file.")
+    raise InputError("this is not a NIfTI file; give a .nii or .nii.gz image.")
 
 
-def _declared(header: nib.Nifti1Header, path: Path) -> Declared:
-    datatype = int(header["datatype"])
+def _check_voxels(header: nib.Nifti1Header) -> None:
+    """Refuse voxels that are not one plain number each, or lie nowhere in the file."""
+    datatype, offset = int(header["datatype"]), float(header["vox_offset"])
     if datatype not in REAL_NUMBERS:
         kind = OTHER_TYPES.get(datatype, "unknown")
-        raise InputError(
-            f"{path}: voxels of type {datatype} ({kind}); export one plain number per voxel."
-        )
-    slope, intercept = header.get_slope_inter()
+        raise InputError(f"voxels of type {datatype} ({kind}); export one plain number per voxel.")
     if math.isinf(header["scl_slope"]):
-        raise InputError(f"{path}: infinite scl_slope; the header is damaged, export it again.")
-    return Declared(
-        shape=_shape(header, path),
-        affine=_affine(header, path),
-        dtype=header.get_data_dtype(),
-        slope=1.0 if slope is None else float(slope),
-        intercept=0.0 if intercept is None else float(intercept),
-        offset=_offset(header, path),
-    )
+        raise InputError("infinite scl_slope; the header is damaged, export it again.")
+    if not header.single_vox_offset <= offset <= MAX_OFFSET_BYTES:
+        raise InputError(f"impossible voxel offset {offset}; export the file again.")
 
 
-def _shape(header: nib.Nifti1Header, path: Path) -> tuple[int, int, int]:
+def _shape(header: nib.Nifti1Header) -> tuple[int, int, int]:
     n_axes = int(header["dim"][0])
     sizes = [int(size) for size in header["dim"][1 : max(n_axes, 0) + 1]]
     if not 1 <= n_axes <= 7 or min(sizes) < 1 or max(sizes) > MAX_AXIS:
-        raise InputError(
-            f"{path}: impossible size {sizes} in the header; the file is damaged, export it again."
-        )
+        raise InputError(f"impossible size {sizes} in a damaged header; export the file again.")
     if n_axes < 3 or max(sizes[3:], default=1) > 1:
-        raise InputError(f"{path}: {n_axes}D image of size {sizes}; give one 3D volume per file.")
-    if n_axes > 3:
-        warnings.warn(
-            f"{path}: {n_axes}D image with a single frame; it is read as the 3D volume "
-            f"{sizes[:3]}.",
-            DataWarning,
-            stacklevel=7,
-        )
+        raise InputError(f"{n_axes}D image of size {sizes}; give one 3D volume per file.")
     return sizes[0], sizes[1], sizes[2]
 
 
-def _offset(header: nib.Nifti1Header, path: Path) -> int:
-    offset = float(header["vox_offset"])
-    if not header.single_vox_offset <= offset <= MAX_OFFSET_BYTES:
-        raise InputError(f"{path}: impossible voxel offset {offset}; export the file again.")
-    return int(offset)
-
-
-def _affine(header: nib.Nifti1Header, path: Path) -> np.ndarray:
+def _affine(header: nib.Nifti1Header) -> np.ndarray:
     spacing = [float(size) for size in header["pixdim"][1:4]]
     if not all(0 < size < math.inf for size in spacing):
-        raise InputError(f"{path}: voxel spacing {spacing}; it must be positive millimetres.")
+        raise InputError(f"voxel spacing {spacing}; it must be positive millimetres.")
     unit = int(header["xyzt_units"]) % 8
     if unit in LENGTH_UNITS:
-        raise InputError(f"{path}: the spacing is in {LENGTH_UNITS[unit]}; store millimetres.")
+        raise InputError(f"the spacing is in {LENGTH_UNITS[unit]}; store millimetres.")
     affine = np.asarray(header.get_best_affine(), float)
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     # A tenth of a percent of the box that its edges could span: the axes lie (almost) in a plane.
-    if not np.isfinite(affine).all() or not (
-        abs(np.linalg.det(affine[:3, :3])) > 1e-3 * lengths.prod() > 0
-    ):
+    solid = abs(np.linalg.det(affine[:3, :3])) > 1e-3 * lengths.prod() > 0
+    if not (np.isfinite(affine).all() and solid):
         raise InputError(
-            f"{path}: the affine {affine[:3].tolist()} is singular or not finite, so the voxels "
-            "have no place in the patient; export the image again."
+            f"the affine {affine[:3].tolist()} is singular or not finite, so the voxels have no "
+            "place in the patient; export the image again."
         )
-    _check_forms(header, affine, path)
     return affine
 
 
-def _check_forms(header: nib.Nifti1Header, affine: np.ndarray, path: Path) -> None:
+def _check_limits(declared: Declared) -> None:
+    n_voxels = math.prod(declared.shape)
+    if n_voxels > MAX_VOXELS or declared.end > MAX_STORED_BYTES:
+        raise InputError(
+            f"the header declares {n_voxels:.3g} voxels in {declared.end:.3g} bytes, more than the "
+            f"limit of {MAX_VOXELS:.3g} and {MAX_STORED_BYTES:.3g}; crop the image, store it as "
+            "int16, or export it again if the header is damaged."
+        )
+
+
+def _remarks(header: nib.Nifti1Header, declared: Declared) -> Iterator[str]:
+    """What is odd about the geometry; two forms that contradict each other are refused."""
+    if header["dim"][0] > 3:
+        yield f"{header['dim'][0]}D image with a single frame; read as the volume {declared.shape}."
     qform, sform = header.get_qform(coded=True)[0], header.get_sform(coded=True)[0]
     if qform is None and sform is None:
-        warnings.warn(
-            f"{path}: neither qform nor sform is set, so left and right are a guess; check the "
-            "orientation in a viewer.",
-            DataWarning,
-            stacklevel=8,
+        yield (
+            "neither qform nor sform is set, so left and right are a guess; check the orientation "
+            "in a viewer."
         )
     elif qform is not None and sform is not None:
-        shape = [int(size) for size in header["dim"][1:4]]
-        shift = corner_shift_voxels(sform, qform, shape)
+        shift = corner_shift_voxels(sform, qform, declared.shape)
         if not shift <= MAX_CORNER_SHIFT_VOXELS:
             raise InputError(
-                f"{path}: qform and sform put the corners {shift:.3g} voxels apart; find out which "
-                "is right and write both alike."
+                f"qform and sform put the corners {shift:.3g} voxels apart; find out which is "
+                "right and write both alike."
             )
-    if shear_cosine(affine) > MAX_SHEAR_COSINE:
-        warnings.warn(
-            f"{path}: the voxel axes are not at right angles (gantry tilt?); distances are "
-            "approximate, resampling to a straight grid is better.",
-            DataWarning,
-            stacklevel=7,
+    axes = declared.affine[:3, :3] / np.linalg.norm(declared.affine[:3, :3], axis=0)
+    if np.abs(axes.T @ axes - np.eye(3)).max() > MAX_SHEAR_COSINE:
+        yield (
+            "the voxel axes are not at right angles (gantry tilt?); distances are approximate, "
+            "resampling to a straight grid is better."
         )

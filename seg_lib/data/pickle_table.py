@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from seg_lib.data.pickle_machine import Made, Named, read_notes
+from seg_lib.data.pickle_machine import Note, read_notes
 from seg_lib.errors import InputError
 
 MAX_ENTRIES = 2_000_000  # in one block of cells; the real table has 708 rows and 4 columns
@@ -23,10 +23,7 @@ class Table:
     """The columns of a pickled DataFrame, read cell by cell."""
 
     def __init__(self, path: str | Path):
-        """Read the file.
-
-        Args:
-            path: a pickle of protocol 2 or later, plain or gzip.
+        """Read a pickle of protocol 2 or later, plain or gzip.
 
         Raises:
             InputError: not a pickled DataFrame, damaged, or it names something else than a table.
@@ -65,13 +62,13 @@ class Table:
 def _columns(notes: object) -> Iterator[tuple[str, list]]:
     """Name and cells of each column."""
     if _name(notes) != "DataFrame":
-        raise ValueError(f"the file holds a {_name(notes) or type(notes).__name__}")
+        raise ValueError(f"the file holds a {_name(notes)}")
     manager = notes.state.get("_mgr", notes.state.get("_data"))
     if _name(manager) != "BlockManager":
         raise ValueError("the DataFrame has no BlockManager")
     if manager.args:  # pandas 1.3 and later: (blocks, axes)
         blocks, axes = manager.args
-        pairs = [(block.args[0], block.args[1]) for block in blocks]
+        pairs = [block.args[:2] for block in blocks]
     else:  # earlier: (axes, values, items, {"0.14.1": {"axes": ..., "blocks": ...}})
         newest = manager.state[3]["0.14.1"]
         axes = newest["axes"]
@@ -80,38 +77,32 @@ def _columns(notes: object) -> Iterator[tuple[str, list]]:
     if len(set(names)) < len(names):
         raise ValueError(f"two columns of one name among {names}")
     for values, places in pairs:
-        rows_of_block = _rows(values)
-        for place, cells in zip(_places(places), rows_of_block, strict=True):
-            yield names[place], cells
+        rows = _rows(values)
+        columns = range(*places.args) if _name(places) == "slice" else _array(places)
+        for column, cells in zip(columns, rows, strict=True):
+            yield names[column], cells
 
 
 def _name(notes: object) -> str:
-    """Name of what was to be made, such as ``BlockManager``; empty if it is something plain."""
-    return notes.maker.name if isinstance(notes, Made) and isinstance(notes.maker, Named) else ""
-
-
-def _places(notes: object) -> range | list[int]:
-    """Which columns of the table a block holds."""
-    if _name(notes) == "slice":
-        return range(*notes.args)
-    return [int(place) for place in _array(notes)]
+    """Name of what was to be made, such as ``BlockManager``, or the type of something plain."""
+    return notes.name if isinstance(notes, Note) else type(notes).__name__
 
 
 def _rows(notes: object) -> list[list]:
     """Entries of an array of at most two dimensions, row by row."""
     if _name(notes) == "__pyx_unpickle_NDArrayBacked":  # the text columns of pandas 3
         notes = next(part for part in notes.state if _name(part) == "_reconstruct")
-    if _name(notes) != "_reconstruct" or not isinstance(notes.state[4], list):
+    if _name(notes) == "_reconstruct" and isinstance(notes.state[4], list):
+        _, shape, _, _, entries = notes.state
+        if math.prod(shape) != len(entries) or len(shape) > 2:
+            raise ValueError(f"{len(entries)} entries in an array of shape {shape}")
+    else:
         array = np.atleast_2d(_array(notes))
-        if max(array.shape) > MAX_ENTRIES or array.size > MAX_ENTRIES:
-            raise ValueError(f"a block of the impossible shape {array.shape}")
-        return [list(row) for row in array]
-    _, shape, _, _, entries = notes.state
-    *_, length = shape
-    if math.prod(shape) != len(entries) or len(shape) > 2 or max(shape) > MAX_ENTRIES:
-        raise ValueError(f"{len(entries)} entries in an array of shape {shape}")
-    n_rows = math.prod(shape[:-1])
-    return [entries[row * length : (row + 1) * length] for row in range(n_rows)]
+        shape, entries = array.shape, array.ravel()
+    if max(shape) > MAX_ENTRIES or math.prod(shape) > MAX_ENTRIES:
+        raise ValueError(f"a block of the impossible shape {shape}")
+    *n_rows, length = shape
+    return [list(entries[n * length : (n + 1) * length]) for n in range(math.prod(n_rows))]
 
 
 def _array(notes: object) -> np.ndarray:
@@ -122,7 +113,7 @@ def _array(notes: object) -> np.ndarray:
         _, shape, type_notes, is_fortran, content = notes.state
         order, axis_order = "F" if is_fortran else "C", []
     else:
-        raise ValueError(f"{_name(notes) or type(notes).__name__} instead of an array")
+        raise ValueError(f"{_name(notes)} instead of an array")
     dtype, content = _dtype(type_notes), _content(content)
     shape = tuple(shape)
     if not all(type(size) is int and size >= 0 for size in shape):
@@ -140,7 +131,7 @@ def _content(notes: object) -> memoryview | bytes:
         return notes
     if _name(notes) == "encode" and notes.args[1] == "latin1":  # protocol 2
         return notes.args[0].encode("latin1")
-    if _name(notes) == "bytes" and not notes.args:
+    if _name(notes) == "bytes" and notes.args == ():
         return b""
     raise ValueError("an array of Python objects instead of numbers")
 

@@ -1,14 +1,16 @@
 """The 2D lung slices with Lung-RADS class: two pickled tables, one row per slice.
 
 Columns: ``label1`` (Lung-RADS class such as LR4A), ``mask`` (the nodule), ``hu_array_old`` (HU of
-the slice) and perhaps ``hu_array`` (the lung alone, cut out by a threshold; not used here).
+the slice) and perhaps ``hu_array`` (the lung alone, cut out by a threshold; not used here). The
+public set names no patients: ``patients.csv`` beside a pickle says who is who, or nobody knows.
 Source: Nam, Panina, Pak, doi 10.17632/5rr22hgzwr.1. Taught in notebook 03.
 """
 
+import csv
 import dataclasses
+import math
 import warnings
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +19,9 @@ from seg_lib.data.case_rules import first_few
 from seg_lib.data.pickle_table import Table
 from seg_lib.errors import DataWarning, InputError
 
-Converted = tuple[np.ndarray, set[str]]  # an array and what is odd about it
-
-CLASS_COLUMN, MASK_COLUMN, HU_COLUMN = "label1", "mask", "hu_array_old"
+PATIENTS_CSV = "patients.csv"  # columns pickle, row, patient, spacing_mm ("0.7 0.7" or empty)
+Person = tuple[str, tuple[float, ...] | None]  # patient, pixel size in mm
+CLASS_COLUMN, MASK_COLUMN, HU_COLUMN = COLUMNS = "label1", "mask", "hu_array_old"
 REMARKS = {
     "0/255": "have a mask of 0 and 255, read as 0 and 1",
     "empty": "have an empty mask: no nodule is drawn",
@@ -38,33 +40,25 @@ class SliceRecord:
 
 
 def read_lungrads_pickle(path: str | Path) -> list[SliceRecord]:
-    """Read a table of slices; nothing in the file is ever run (see ``pickle_machine``).
+    """The rows of ``lung_cancer_train.pkl`` or ``lung_cancer_test.pkl``, plain or gzip, in order.
 
-    Args:
-        path: ``lung_cancer_train.pkl`` or ``lung_cancer_test.pkl``, plain or gzip.
-
-    Returns:
-        One record per row, in the order of the table.
+    Nothing in the file is ever run (see ``pickle_machine``).
 
     Raises:
         InputError: not such a table, damaged, or a row that cannot be used; names row and column.
-
-    Taught in notebook 03.
     """
-    path = Path(path)
     table = Table(path)
-    missing = [name for name in (CLASS_COLUMN, MASK_COLUMN, HU_COLUMN) if name not in table.columns]
+    missing = [name for name in COLUMNS if name not in table.columns]
     if missing:
         raise InputError(
             f"{path}: the table has no column {', '.join(missing)}; found "
             f"{first_few(table.columns, 20)}; give the table as it was published."
         )
-    rows_with = Counter()
-    records = []
-    columns = (table.columns[name] for name in (CLASS_COLUMN, MASK_COLUMN, HU_COLUMN))
-    for row, (lungrads, mask, hu) in enumerate(zip(*columns, strict=True)):
+    rows_with, records = Counter(), []
+    columns = (table.columns[name] for name in COLUMNS)
+    for row, cells in enumerate(zip(*columns, strict=True)):
         try:
-            record, remarks = _record(table, lungrads, mask, hu)
+            record, remarks = _record(table, *cells)
         except ValueError as error:
             raise InputError(
                 f"{path}: row {row}, {error}; take the row out or mend it, then save the table "
@@ -84,25 +78,22 @@ def _record(
     table: Table, lungrads: object, mask_cell: object, hu_cell: object
 ) -> tuple[SliceRecord, set[str]]:
     """Check one row; returns it with what is odd about it."""
-    if not isinstance(lungrads, str) or not lungrads.strip():
-        raise ValueError(f"column {CLASS_COLUMN}: {lungrads!r} instead of a class such as LR4A")
-    mask, mask_remarks = _in_column(MASK_COLUMN, table, mask_cell, _mask)
-    hu, hu_remarks = _in_column(HU_COLUMN, table, hu_cell, _hu)
+    column = CLASS_COLUMN
+    try:
+        if not isinstance(lungrads, str) or not lungrads.strip():
+            raise ValueError(f"{lungrads!r} instead of a class such as LR4A")
+        column = MASK_COLUMN
+        mask, mask_remarks = table.converted(mask_cell, _mask)
+        column = HU_COLUMN
+        hu, hu_remarks = table.converted(hu_cell, _hu)
+    except ValueError as error:
+        raise ValueError(f"column {column}: {error}") from error
     if mask.shape != hu.shape:
         raise ValueError(f"mask of shape {mask.shape} on a slice of shape {hu.shape}")
     return SliceRecord(lungrads.strip(), mask, hu), mask_remarks | hu_remarks
 
 
-def _in_column(
-    column: str, table: Table, cell: object, convert: Callable[[np.ndarray], Converted]
-) -> Converted:
-    try:
-        return table.converted(cell, convert)
-    except ValueError as error:
-        raise ValueError(f"column {column}: {error}") from error
-
-
-def _mask(array: np.ndarray) -> Converted:
+def _mask(array: np.ndarray) -> tuple[np.ndarray, set[str]]:
     """Masks of 0 and 1, of False and True, or of 0 and 255; soft edges are no mask."""
     _check_slice(array)
     highest = array.max()
@@ -113,7 +104,7 @@ def _mask(array: np.ndarray) -> Converted:
     return (array > 0).astype(np.uint8), remarks
 
 
-def _hu(array: np.ndarray) -> Converted:
+def _hu(array: np.ndarray) -> tuple[np.ndarray, set[str]]:
     """Finite HU; padding such as -2048 is kept, a window will clip it."""
     _check_slice(array)
     with np.errstate(over="ignore"):
@@ -132,3 +123,48 @@ def _check_slice(array: np.ndarray) -> None:
         raise ValueError("complex numbers")
     if array.ndim != 2 or array.size == 0:
         raise ValueError(f"an array of shape {array.shape} instead of a slice")
+
+
+def patients_of_rows(pickle: Path, n_rows: int) -> tuple[list[Person], str]:
+    """The (patient, spacing_mm or None) of each row of a pickle; "patients.csv" or "unknown".
+
+    If unknown, each row counts as a patient of its own, with a warning.
+
+    Raises:
+        InputError: the table is damaged, or lacks a column or a row of this pickle.
+    """
+    table = pickle.parent / PATIENTS_CSV
+    if not table.is_file():
+        warnings.warn(
+            f"{pickle}: no {PATIENTS_CSV} beside it, so slices of one patient may fall on both "
+            "sides of a split; split_provenance: unknown.",
+            DataWarning,
+            stacklevel=3,
+        )
+        return [(f"{pickle.stem}_{row:04d}", None) for row in range(n_rows)], "unknown"
+    known: dict[int, Person] = {}
+    try:
+        with open(table, newline="", encoding="utf-8-sig") as stream:
+            for line in csv.DictReader(stream, strict=True):
+                if line["pickle"] == pickle.name:
+                    _note(known, line)
+    except (KeyError, ValueError, AttributeError, csv.Error) as error:
+        raise InputError(
+            f"{table}: {error}; it needs the columns pickle, row, patient, spacing_mm, one line a "
+            "row, as UTF-8."
+        ) from error
+    missing = [row for row in range(n_rows) if row not in known]
+    if missing:
+        raise InputError(f"{table}: has no line for row {missing[0]} of {pickle.name}; add it.")
+    return [known[row] for row in range(n_rows)], PATIENTS_CSV
+
+
+def _note(known: dict[int, Person], line: dict[str, str]) -> None:
+    """Add one line of the table to what is known."""
+    row, patient = int(line["row"]), line["patient"].strip()
+    spacing = tuple(float(mm) for mm in line["spacing_mm"].split())
+    if row in known or not patient:
+        raise ValueError(f"row {row} is there twice or has no patient")
+    if len(spacing) not in (0, 2) or not all(0 < mm < math.inf for mm in spacing):
+        raise ValueError(f"row {row}: spacing_mm '{line['spacing_mm']}' is not two millimetres")
+    known[row] = (patient, spacing or None)

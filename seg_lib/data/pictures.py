@@ -13,10 +13,7 @@ from seg_lib.files import written_whole
 
 MAX_SIDE = 16_384  # pixels; a slice has 512
 EIGHT_BITS = {"1", "L", "LA", "P", "RGB", "RGBA"}
-DAMAGED = (  # what Pillow raises
-    *(OSError, SyntaxError, ValueError),
-    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
-)
+BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 def to_grey(hu: np.ndarray, window: tuple[float, float]) -> np.ndarray:
@@ -37,8 +34,6 @@ def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
 
     A lesion that covers no pixel by half keeps the pixel that it covers most.
     """
-    if mask.shape == (size, size):
-        return mask.astype(np.uint8)
     covered = resize_image(mask.astype(np.uint8) * 255, size)
     kept = covered >= 128
     if mask.any() and not kept.any():
@@ -48,13 +43,9 @@ def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
 
 def centred(slice_hw: np.ndarray, size: int) -> np.ndarray:
     """The middle (size, size) of a slice in its own pixels; what lies outside is 0."""
-    out = np.zeros((size, size), slice_hw.dtype)
-    here, there = [], []
-    for n in slice_hw.shape:
-        here.append(slice(max(0, (n - size) // 2), max(0, (n - size) // 2) + min(n, size)))
-        there.append(slice(max(0, (size - n) // 2), max(0, (size - n) // 2) + min(n, size)))
-    out[tuple(there)] = slice_hw[tuple(here)]
-    return out
+    padded = np.pad(slice_hw, [(max(0, (size - n) // 2), max(0, size - n)) for n in slice_hw.shape])
+    top, left = (max(0, (n - size) // 2) for n in slice_hw.shape)
+    return padded[top : top + size, left : left + size]
 
 
 def save_png(path: Path, pixels: np.ndarray) -> None:
@@ -75,27 +66,21 @@ def read_png(path: Path) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
-                mode, fits = picture.mode, max(picture.size) <= MAX_SIDE
-                pixels = np.asarray(picture.convert("L")) if fits else None
-    except DAMAGED as error:
+                if picture.mode in EIGHT_BITS and max(picture.size) <= MAX_SIDE:
+                    return np.asarray(picture.convert("L"))
+    except (OSError, SyntaxError, ValueError, *BOMBS) as error:
         raise InputError(f"{path}: cannot be read as an image ({error}); convert again.") from error
-    if pixels is None or mode not in EIGHT_BITS:
-        raise InputError(
-            f"{path}: more than 8 bits a pixel ('{mode}') or {MAX_SIDE} pixels a side; give an "
-            "8-bit grey image of one slice, made with a window."
-        )
-    return pixels
+    raise InputError(
+        f"{path}: more than 8 bits a pixel ('{picture.mode}') or {MAX_SIDE} pixels a side; give an "
+        "8-bit grey image of one slice, made with a window."
+    )
 
 
 def read_png_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """Read a mask as (H, W) uint8 of 0 and 1, stored as 0 and 255 or as 0 and 1.
 
-    Args:
-        path: the mask.
-        shape: (H, W) of its image.
-
     Raises:
-        InputError: another shape than the image.
+        InputError: another ``shape`` (H, W) than that of its image.
     """
     pixels = read_png(path)
     if pixels.shape != shape:

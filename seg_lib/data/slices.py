@@ -1,4 +1,4 @@
-"""Slices: from a pickle or from volumes to 8-bit images, and from there to batches.
+"""Slices: from a pickle or from volumes to 8-bit images in memory.
 
     pickle ─ pickle_to_png ─> PNG + cases.csv ─ load_slices ─┐
                                                              ├─> SliceSet (then SliceBatches)
@@ -24,8 +24,7 @@ from seg_lib.data.case_rules import check_cases, first_few
 from seg_lib.data.cases import CASES_CSV, Case, read_cases, write_cases
 from seg_lib.data.hu import HU_WINDOWS
 from seg_lib.data.nifti import axial_view, read_image, read_mask
-from seg_lib.data.patients import Person, patients_of_rows
-from seg_lib.data.pickles import SliceRecord, read_lungrads_pickle
+from seg_lib.data.pickles import Person, SliceRecord, patients_of_rows, read_lungrads_pickle
 from seg_lib.data.pictures import (
     centred,
     read_png,
@@ -78,22 +77,12 @@ def pickle_to_png(
 ) -> list[Case]:
     """Convert a pickled table of slices (the public Lung-RADS layout) to PNG, once.
 
-    Nothing in the pickle is run. ``out_dir`` gets images/, masks/ (0 and 255), conversion.json
-    (window, size, checksum, census) and, last, cases.csv; cases of other pickles stay.
-
-    Args:
-        pickle: the file; ``patients.csv`` beside it says who is who, if it is there.
-        out_dir: where to.
-        window: (low, high) in HU, the same for every slice.
-        size: pixels along each side of the result.
-        split: "train", "val" or "test".
-
-    Returns:
-        One case a slice, in the order of the pickle.
+    ``out_dir`` gets images/, masks/ (0 and 255) of ``size`` pixels a side, conversion.json (how and
+    from what) and, last, cases.csv; cases of other pickles stay. ``window`` is (low, high) in HU.
 
     Raises:
-        InputError: the pickle is not such a table, its patients are in another split already, or
-            what is in ``out_dir`` was made with another window or size; nothing is written then.
+        InputError: no such table, patients of another split, or ``out_dir`` was made with another
+            window or size; nothing is written then.
     """
     pickle, out_dir = Path(pickle), Path(out_dir)
     records = read_lungrads_pickle(pickle)
@@ -103,17 +92,31 @@ def pickle_to_png(
     about = {"window_hu": list(window), "size": size, "sha256": sha256_of(pickle)}
     about |= _census(records) | {"split_provenance": provenance}
     conversions = _earlier(out_dir, pickle.name, about) | {pickle.name: about}
-    kept = _kept(out_dir, pickle.stem)
+    there = read_cases(out_dir) if (out_dir / CASES_CSV).is_file() else []
+    own = re.compile(re.escape(pickle.stem) + r"_\d{4,}")
+    kept = [case for case in there if not own.fullmatch(case.case)]
     check_cases(kept + cases, out_dir / CASES_CSV)
     # Until the last line the table names no file of this pickle: whoever is killed in between
     # leaves no mixture of old and new slices.
-    _write_table(kept, out_dir)
+    if kept:
+        write_cases(kept, out_dir)
+    else:
+        (out_dir / CASES_CSV).unlink(missing_ok=True)
     for case, record, grey in zip(cases, records, greys, strict=True):
         save_png(case.image, resize_image(grey, size))
         save_png(case.label, resize_mask(record.mask, size) * 255)
     write_text(out_dir / CONVERSION, json.dumps(conversions, indent=1) + "\n")
-    _write_table(kept + cases, out_dir)
+    write_cases(kept + cases, out_dir)
     return cases
+
+
+def _census(records: list[SliceRecord]) -> dict[str, Any]:
+    """How many slices of which class, and which padding lies below the scale."""
+    return {
+        "slices": len(records),
+        "classes": dict(sorted(Counter(r.lungrads for r in records).items())),
+        "smallest_hu": dict(sorted(Counter(str(int(r.hu.min())) for r in records).items())),
+    }
 
 
 def _cases_of(
@@ -132,15 +135,6 @@ def _cases_of(
     return cases
 
 
-def _census(records: list[SliceRecord]) -> dict[str, Any]:
-    """How many slices of which class, and which padding lies below the scale."""
-    return {
-        "slices": len(records),
-        "classes": dict(sorted(Counter(r.lungrads for r in records).items())),
-        "smallest_hu": dict(sorted(Counter(str(int(r.hu.min())) for r in records).items())),
-    }
-
-
 def _earlier(out_dir: Path, name: str, census: dict[str, Any]) -> dict[str, Any]:
     """What conversion.json says of the other pickles, made in the same way."""
     path = out_dir / CONVERSION
@@ -155,19 +149,6 @@ def _earlier(out_dir: Path, name: str, census: dict[str, Any]) -> dict[str, Any]
     return earlier
 
 
-def _kept(out_dir: Path, stem: str) -> list[Case]:
-    """The cases of other pickles that are there already."""
-    there = read_cases(out_dir) if (out_dir / CASES_CSV).is_file() else []
-    return [case for case in there if not re.fullmatch(re.escape(stem) + r"_\d{4,}", case.case)]
-
-
-def _write_table(cases: list[Case], out_dir: Path) -> None:
-    if cases:
-        write_cases(cases, out_dir)
-    else:
-        (out_dir / CASES_CSV).unlink(missing_ok=True)
-
-
 def load_slices(cases: Sequence[Case], size: int = 256) -> SliceSet:
     """Read PNG slices into memory.
 
@@ -176,15 +157,20 @@ def load_slices(cases: Sequence[Case], size: int = 256) -> SliceSet:
     """
     if not cases:
         raise InputError("There are no cases to load; check the split.")
+    _check_labelled(cases)
     images = np.empty((len(cases), 1, size, size), np.uint8)
     labels = np.empty_like(images)
     for i, case in enumerate(cases):
-        if case.label is None:
-            raise InputError(f"case {case.case} has no mask; training and scoring need one.")
         image = read_png(case.image)
         images[i, 0] = resize_image(image, size)
         labels[i, 0] = resize_mask(read_png_mask(case.label, image.shape), size)
     return SliceSet(images, labels, list(cases))
+
+
+def _check_labelled(cases: Sequence[Case]) -> None:
+    for case in cases:
+        if case.label is None:
+            raise InputError(f"case {case.case} has no mask; training and scoring need one.")
 
 
 def slices_of_volumes(
@@ -194,35 +180,29 @@ def slices_of_volumes(
     per_case: str = "largest",
     place: Callable[[np.ndarray, int], np.ndarray] = centred,
 ) -> SliceSet:
-    """Axial slices with lesion of NIfTI cases, in their own pixels.
+    """Axial slices with lesion of NIfTI cases, seen through a window (low, high) in HU.
 
-    Args:
-        cases: volumes with masks.
-        window: (low, high) in HU.
-        size: pixels along each side.
-        per_case: "largest" takes the slice with most lesion, "all-positive" every one with lesion.
-        place: (slice, size) -> (size, size); ``centred`` crops or pads around the middle.
-
-    Returns:
-        The slices; each case is the volume's, its name with the slice number ``_z12``.
+    ``per_case`` "largest" takes the slice with most lesion, "all-positive" every one with lesion.
+    ``place`` makes (size, size) of a slice; ``centred`` keeps the pixels and crops or pads. The
+    cases are the volumes', with the slice number ``_z12`` behind their names.
 
     Raises:
         InputError: a faulty file, or no slice with lesion in any case.
     """
     if per_case not in ("largest", "all-positive"):
         raise InputError(f"per_case '{per_case}'; use 'largest' or 'all-positive'.")
-    images, labels, found = [], [], []
+    _check_labelled(cases)
+    images, labels, found, cut = [], [], [], []
     for case in cases:
-        if case.label is None:
-            raise InputError(f"case {case.case} has no mask; training and scoring need one.")
-        for found_case, grey, mask in _lesion_slices(case, window, per_case == "largest"):
-            found.append(found_case)
+        for of_slice, grey, mask in _lesion_slices(case, window, per_case == "largest"):
+            found.append(of_slice)
             images.append(place(grey, size))
             # As grey values, so that a ``place`` that averages keeps what is half covered.
             labels.append((place(mask * 255, size) > 127).astype(np.uint8))
+            if not labels[-1].any():
+                cut.append(of_slice.case)
     if not found:
         raise InputError("No case has a slice with lesion; check the masks.")
-    cut = [case.case for case, label in zip(found, labels, strict=True) if not label.any()]
     if cut:
         message = f"The lesion lies outside the {size} x {size} pixels in {first_few(cut)}."
         warnings.warn(message, DataWarning, stacklevel=2)

@@ -87,13 +87,13 @@ def shift_mask(height: int, width: int, window: int, shift: int) -> Tensor:
     """
 
     def region(n: int) -> Tensor:
-        place = torch.arange(n)
+        place = torch.arange(n, device="cpu")  # kept, so it must not depend on who asks first
         return (place >= n - window).int() + (place >= n - shift).int()
 
     regions = 3 * region(height)[:, None] + region(width)
     number = window_partition(regions[None, :, :, None], window)[..., 0]
     strangers = number[:, :, None] != number[:, None, :]
-    return torch.zeros(strangers.shape).masked_fill(strangers, float("-inf"))
+    return torch.zeros(strangers.shape, device="cpu").masked_fill(strangers, float("-inf"))
 
 
 class WindowAttention(nn.Module):

@@ -15,8 +15,6 @@ Source: Hatamizadeh et al. 2022, https://arxiv.org/abs/2103.10504. The network i
 `monai.networks.nets.UNETR`; only checks of its numbers and of the image are ours.
 """
 
-from typing import Any
-
 from torch import Tensor, nn
 
 from seg_lib.errors import InputError
@@ -45,6 +43,19 @@ class CheckedUnetr(nn.Module):
         return self.network(image)
 
 
+def image_sides(image_size: int | tuple[int, ...], spatial_dims: int) -> tuple[int, ...]:
+    """One length a side; raises InputError unless all divide by the patch."""
+    sides = (image_size,) * spatial_dims if isinstance(image_size, int) else tuple(image_size)
+    bad = [n for n in sides if n % PATCH or n < PATCH]
+    if bad or len(sides) != spatial_dims:
+        near = max(PATCH, bad[0] // PATCH * PATCH) if bad else PATCH
+        raise InputError(
+            f"UNETR: image_size {image_size}; it needs {spatial_dims} sides that divide by "
+            f"{PATCH}, such as {near} or {near + PATCH}."
+        )
+    return sides
+
+
 def build_unetr(
     *,
     in_channels: int = 1,
@@ -68,34 +79,23 @@ def build_unetr(
         features: of the decoder at full resolution.
         spatial_dims: 2 for slices, 3 for volumes.
 
-    Returns:
-        A network (B, in_channels, *image_size) -> logits (B, classes, *image_size).
-
     Raises:
         InputError: a size that does not divide, or einops is not installed.
 
     Taught in notebook 08.
     """
-    many = isinstance(image_size, (tuple, list))
-    sides = tuple(image_size) if many else (image_size,) * spatial_dims
-    bad = [n for n in sides if n % PATCH or n < PATCH]
-    if bad or len(sides) != spatial_dims:
-        near = max(PATCH, bad[0] // PATCH * PATCH) if bad else PATCH
-        raise InputError(
-            f"UNETR: image_size {image_size}; it needs {spatial_dims} sides that divide by "
-            f"{PATCH}, such as {near} or {near + PATCH}."
-        )
+    sides = image_sides(image_size, spatial_dims)
     if hidden % heads:
         fitting = [str(n) for n in range(1, 17) if hidden % n == 0]
         raise InputError(
             f"UNETR: {heads} heads do not divide {hidden} features; these do: {', '.join(fitting)}."
         )
-    numbers: dict[str, Any] = {"feature_size": features, "hidden_size": hidden, "num_heads": heads}
-    numbers |= {"mlp_dim": mlp or 4 * hidden, "spatial_dims": spatial_dims, "img_size": sides}
+    numbers = {"feature_size": features, "hidden_size": hidden, "num_heads": heads}
+    numbers |= {"mlp_dim": mlp or 4 * hidden, "spatial_dims": spatial_dims}
     try:
         from monai.networks.nets import UNETR  # 6 s: only who builds the network pays
 
-        network = UNETR(in_channels, classes, **numbers)
+        network = UNETR(in_channels, classes, sides, **numbers)
     except ImportError as error:  # MONAI does not install einops by itself
         raise InputError(f"UNETR needs MONAI and einops: pip install einops ({error}).") from error
     return CheckedUnetr(network, sides)

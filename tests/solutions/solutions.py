@@ -13,6 +13,15 @@ def largest_lesion_slice(mask):
     return int(mask.sum(axis=(0, 1)).argmax())
 
 
+def on_both_sides(train, test, patient_of):
+    return {patient_of[case] for case in train} & {patient_of[case] for case in test}
+
+
+def patient_folds(patients, k):
+    fold_of = {patient: n % k for n, patient in enumerate(sorted(set(patients)))}
+    return [fold_of[patient] for patient in patients]
+
+
 def window_to_uint8(hu, low, high):
     scaled = (np.clip(hu, low, high) - low) / (high - low)
     return (scaled * 255).astype(np.uint8)
@@ -30,6 +39,14 @@ def split_by_patient(case_to_patient, n_test):
 
 def flip_both(image, mask):
     return image[:, ::-1], mask[:, ::-1]
+
+
+def bce_gradient(p, y):
+    return (p - y) / p.size
+
+
+def soft_dice(p, y, smooth):
+    return 1 - (2 * (p * y).sum() + smooth) / (p.sum() + y.sum() + smooth)
 
 
 def train_step(model, optimizer, image, label, loss):
@@ -56,15 +73,47 @@ def iou_from_dice(dice):
     return dice / (2 - dice)
 
 
+def attention(query, key, value):
+    scores = query @ key.T / np.sqrt(query.shape[1])
+    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return weights / weights.sum(axis=1, keepdims=True) @ value
+
+
+def to_tokens(image, patch):
+    h, w = (n // patch for n in image.shape)
+    return image.reshape(h, patch, w, patch).swapaxes(1, 2).reshape(h * w, patch * patch)
+
+
+def holm(p_values):
+    order = np.argsort(p_values)
+    corrected, highest = np.empty(len(p_values)), 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        corrected[i] = highest
+    return corrected.tolist()
+
+
 SOLUTIONS = {
     "00a": (-1350, 150),
     "00b": largest_lesion_slice,
+    "02a": 1 - 0.2**4,
+    "02b": on_both_sides,
+    "02c": patient_folds,
     "03a": window_to_uint8,
     "03b": split_by_patient,
     "04a": {"rotate_mask_bilinear", "rotate_image_only", "brighten_300_hu"},
     "04b": flip_both,
+    "05a": bce_gradient,
+    "05b": soft_dice,
+    "05c": 399,
     "06a": 44_300,
     "06b": train_step,
+    "07a": attention,
+    "07b": 15,
+    "08a": (216, 46_656),
+    "08b": to_tokens,
+    "09a": 12,
+    "09b": holm,
     "12a": dice,
     "12b": recist_error,
     "12c": iou_from_dice,
@@ -86,12 +135,24 @@ def planted_train_step(model, optimizer, image, label, loss):
 STUBS = {
     "00a": (..., ...),
     "00b": unsolved,
+    "02a": ...,
+    "02b": unsolved,
+    "02c": unsolved,
     "03a": unsolved,
     "03b": unsolved,
     "04a": {...},
     "04b": unsolved,
+    "05a": unsolved,
+    "05b": unsolved,
+    "05c": ...,
     "06a": ...,
     "06b": planted_train_step,
+    "07a": unsolved,
+    "07b": ...,
+    "08a": (..., ...),
+    "08b": unsolved,
+    "09a": ...,
+    "09b": unsolved,
     "12a": unsolved,
     "12b": unsolved,
     "12c": unsolved,

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from seg_lib.course.exercises import Exercise, NotYet, call, expect, number
+from seg_lib.course.exercises import Exercise, NotYet, call, expect, number, refuse
 
 
 def _window_limits(answer) -> None:
@@ -10,12 +10,12 @@ def _window_limits(answer) -> None:
         low, high = (number(limit) for limit in answer)
     except (TypeError, ValueError):
         raise NotYet("This asks for two numbers: (low, high).") from None
-    if (low, high) == (-600, 900):
-        raise NotYet("The level is the middle of the window, not its lower end.")
-    if (low, high) == (-2100, 900):
-        raise NotYet("This window is twice as wide as it should be.", "Half lies on each side.")
-    if (low, high) != (-1350, 150):
-        raise NotYet(f"({low:g}, {high:g}) is {high - low:g} HU wide around {(low + high) / 2:g}.")
+    ends = (low, high)
+    refuse(ends == (-600, 900), "The level is the middle of the window, not its lower end.")
+    twice = "This window is twice as wide as it should be."
+    refuse(ends == (-2100, 900), twice, "Half lies on each side.")
+    wrong = f"({low:g}, {high:g}) is {high - low:g} HU wide around {(low + high) / 2:g}."
+    refuse(ends != (-1350, 150), wrong)
 
 
 def _largest_lesion_slice(answer) -> None:

@@ -2,33 +2,29 @@
 
 import numpy as np
 
-from seg_lib.course.exercises import Exercise, NotYet, call
+from seg_lib.course.exercises import Exercise, NotYet, call, refuse
 
 
 def _window_to_uint8(answer) -> None:
     hu = np.array([[-2000.0, -1350.0], [-600.0, 150.0], [3000.0, -975.0]], np.float32)
     before = hu.copy()
     gray = np.asarray(call(answer, hu, -1350, 150))
-    if not np.array_equal(hu, before):
-        raise NotYet("The function changed the image that it was given.", "Work on a copy.")
-    if gray.dtype != np.uint8:
-        raise NotYet(f"The result is {gray.dtype}, not uint8.", "End with .astype(np.uint8).")
-    if gray.shape != hu.shape:
-        raise NotYet(f"An image of shape {hu.shape} came back as {gray.shape}.")
-    stretched = (hu - hu.min()) / (hu.max() - hu.min()) * 255
-    if np.abs(gray - stretched).max() <= 1:
-        raise NotYet(
-            "The image is stretched between its own darkest and brightest voxel.",
-            "The same HU must give the same gray in every patient: use low and high.",
-        )
-    if abs(int(gray[0, 0])) > 1 or abs(int(gray[2, 0]) - 255) > 1:
-        raise NotYet(
-            f"-2000 HU became {gray[0, 0]} and 3000 HU became {gray[2, 0]}, not 0 and 255.",
-            "Clip to [low, high] before uint8 wraps around.",
-        )
-    truth = np.array([[0, 0], [127.5, 255], [255, 63.75]])
-    if np.abs(gray - truth).max() > 1:
-        raise NotYet(f"-600 HU, the middle of the window, became {gray[1, 0]}, not 127 or 128.")
+    changed = not np.array_equal(hu, before)
+    refuse(changed, "The function changed the image that it was given.", "Work on a copy.")
+    kind = gray.dtype
+    refuse(kind != np.uint8, f"The result is {kind}, not uint8.", "End with .astype(np.uint8).")
+    refuse(gray.shape != hu.shape, f"An image of shape {hu.shape} came back as {gray.shape}.")
+    refuse(
+        np.abs(gray - (hu - hu.min()) / (hu.max() - hu.min()) * 255).max() <= 1,
+        "The image is stretched between its own darkest and brightest voxel.",
+        "The same HU must give the same gray in every patient: use low and high.",
+    )
+    air, metal = int(gray[0, 0]), int(gray[2, 0])
+    wrong = f"-2000 HU became {air} and 3000 HU became {metal}, not 0 and 255."
+    refuse(air > 1 or metal < 254, wrong, "Clip to [low, high] before uint8 wraps around.")
+    error = np.abs(gray - np.array([[0, 0], [127.5, 255], [255, 63.75]])).max()
+    wrong = f"-600 HU, the middle of the window, became {gray[1, 0]}, not 127 or 128."
+    refuse(error > 1, wrong)
 
 
 def _split_by_patient(answer) -> None:
@@ -39,20 +35,18 @@ def _split_by_patient(answer) -> None:
         train, test = (list(part) for part in result)
     except (TypeError, ValueError):
         raise NotYet("This asks for two collections of cases: (train, test).") from None
-    if set(train) | set(test) <= set(patients):
-        raise NotYet("These are patients; the split must name their cases.")
-    if sorted([*train, *test]) != sorted(cases):
-        raise NotYet("Every case must be in one of the two parts, once.")
-    shared = {cases[c] for c in train} & {cases[c] for c in test}
-    if shared:
+    named = set(train) | set(test)
+    refuse(named <= set(patients), "These are patients; the split must name their cases.")
+    whole = sorted([*train, *test]) == sorted(cases)
+    refuse(not whole, "Every case must be in one of the two parts, once.")
+    tested = {cases[case] for case in test}
+    for patient in sorted({cases[case] for case in train} & tested):
         raise NotYet(
-            f"Patient {min(shared)} is in both parts: the network would be tested on a patient "
-            "that it has seen.",
+            f"Patient {patient} is in both parts: the network would be tested on a patient that "
+            "it has seen.",
             "Choose patients first, then gather their cases.",
         )
-    n_test = len({cases[case] for case in test})
-    if n_test != 2:
-        raise NotYet(f"n_test=2 asks for 2 test patients, not {n_test}.")
+    refuse(len(tested) != 2, f"n_test=2 asks for 2 test patients, not {len(tested)}.")
 
 
 EXERCISES = {

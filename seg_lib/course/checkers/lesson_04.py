@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from seg_lib.course.exercises import Exercise, NotYet, Unsolved, call
+from seg_lib.course.exercises import Exercise, NotYet, Unsolved, call, refuse
 
 AUGMENTATIONS = {
     "flip": "flip image and mask left to right",
@@ -23,17 +23,17 @@ INVALID = {
 
 
 def _invalid_augmentations(answer) -> None:
-    if isinstance(answer, str | Mapping) or not hasattr(answer, "__iter__"):
-        raise NotYet("This asks for a set of names.", f"Choose from {', '.join(AUGMENTATIONS)}.")
+    known = ", ".join(AUGMENTATIONS)
+    no_set = isinstance(answer, str | Mapping) or not hasattr(answer, "__iter__")
+    refuse(no_set, "This asks for a set of names.", f"Choose from {known}.")
     names = set(answer)
     if names <= {...}:
         raise Unsolved
-    if unknown := sorted(str(name) for name in names if name not in AUGMENTATIONS):
-        raise NotYet(f"{unknown[0]} is not in the list.", f"It has {', '.join(AUGMENTATIONS)}.")
-    if wrong := sorted(names - INVALID.keys()):
-        raise NotYet(f"{wrong[0]} is harmless: {AUGMENTATIONS[wrong[0]]}.")
-    if len(names) < len(INVALID):
-        raise NotYet(f"{len(names)} found, and there are more.")
+    for name in sorted(map(str, names - AUGMENTATIONS.keys())):
+        raise NotYet(f"{name} is not in the list.", f"It has {known}.")
+    for name in sorted(names - INVALID.keys()):
+        raise NotYet(f"{name} is harmless: {AUGMENTATIONS[name]}.")
+    refuse(len(names) < len(INVALID), f"{len(names)} found, and there are more.")
 
 
 def _flip_both(answer) -> None:
@@ -41,21 +41,18 @@ def _flip_both(answer) -> None:
     mask = (image % 5 == 0).astype(np.uint8)
     result = call(answer, image.copy(), mask.copy())
     try:
-        flipped_image, flipped_mask = (np.asarray(part) for part in result)
+        flipped, moved = (np.asarray(part) for part in result)
     except (TypeError, ValueError):
         raise NotYet("This asks for two arrays: (image, mask).") from None
-    if np.array_equal(flipped_image, image):
-        raise NotYet("The image came back as it was.")
-    if np.array_equal(flipped_mask, mask):
-        raise NotYet("The mask stayed where it was.", "What moves the image must move the mask.")
-    if np.array_equal(flipped_image, image[::-1]) or np.array_equal(
-        flipped_image, image[::-1, ::-1]
-    ):
-        raise NotYet("The image is upside down.", "Left to right is the last axis: [:, ::-1].")
-    if not np.array_equal(flipped_image, image[:, ::-1]):
-        raise NotYet("The image is not its mirror image.")
-    if not np.array_equal(flipped_mask, mask[:, ::-1]):
-        raise NotYet("Image and mask moved differently.", "Flip both along the same axis.")
+    same = np.array_equal
+    refuse(same(flipped, image), "The image came back as it was.")
+    refuse(same(moved, mask), "The mask stayed where it was.", "It must move with the image.")
+    upside_down = same(flipped, image[::-1]) or same(flipped, image[::-1, ::-1])
+    hint = "Left to right is the last axis: [:, ::-1]."
+    refuse(upside_down, "The image is upside down.", hint)
+    refuse(not same(flipped, image[:, ::-1]), "The image is not its mirror image.")
+    wrong = "Image and mask moved differently."
+    refuse(not same(moved, mask[:, ::-1]), wrong, "Flip both along the same axis.")
 
 
 EXERCISES = {

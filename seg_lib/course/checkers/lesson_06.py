@@ -3,11 +3,11 @@
 The step is judged by what it does to a tiny model.
 """
 
+from functools import partial
+
 import torch
 
-from seg_lib.course.exercises import Exercise, NotYet, Unsolved, expect, function
-
-LEARNING_RATE = 0.1
+from seg_lib.course.exercises import Exercise, Unsolved, expect, function, refuse
 
 
 def _optimiser_steps(answer) -> None:
@@ -21,83 +21,54 @@ def _optimiser_steps(answer) -> None:
     expect(answer, 44300, "100 epochs", known)
 
 
-def _train_step(answer) -> None:
-    """Let a student's ``train_step`` take two steps, and take the same two by hand."""
-    step = function(answer)
-    image, label = torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [-1.0]])
-    loss = torch.nn.functional.mse_loss
-    student = _tiny_model()
-    optimizer = torch.optim.SGD(student.parameters(), lr=LEARNING_RATE)
-    before = _weights(student)
-    value = step(student, optimizer, image, label, loss)
-    after_one = _weights(student)
-    if torch.equal(after_one, before):
-        _explain_stillness(student, value)
-    step(student, optimizer, image, label, loss)
-    after_two = _weights(student)
-    if not torch.allclose(after_one, _by_hand(image, label, n_steps=1)):
-        raise NotYet("After one step the weights are not those of one gradient step.")
-    if torch.allclose(after_two, _by_hand(image, label, n_steps=2, zero_grad=False)):
-        raise NotYet(
-            "The second step still carries the gradients of the first.",
-            "Gradients add up until optimizer.zero_grad().",
-        )
-    if not torch.allclose(after_two, _by_hand(image, label, n_steps=2)):
-        raise NotYet("After two steps the weights are not those of two gradient steps.")
-    _check_value(value, loss(_tiny_model()(image), label).item())
-
-
-def _tiny_model() -> torch.nn.Module:
+def _two_steps(step) -> tuple[list[torch.Tensor], list, bool]:
+    """Weights of a tiny model before and after each of two steps, both values, any gradient?"""
     model = torch.nn.Linear(1, 1)
     torch.nn.init.constant_(model.weight, 0.5)
     torch.nn.init.constant_(model.bias, 0.1)
-    return model
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    image, label = torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [-1.0]])
+    weights, values = [torch.tensor([0.5, 0.1])], []
+    for _ in range(2):
+        values.append(step(model, optimizer, image, label, torch.nn.functional.mse_loss))
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    return weights, values, any(p.grad is not None and p.grad.any() for p in model.parameters())
 
 
-def _weights(model) -> torch.Tensor:
-    return torch.cat([p.detach().flatten().clone() for p in model.parameters()])
+def _right_step(model, optimizer, image, label, loss, zero_grad: bool = True) -> float:
+    if zero_grad:
+        optimizer.zero_grad()
+    value = loss(model(image), label)
+    value.backward()
+    optimizer.step()
+    return value.item()
 
 
-def _by_hand(image, label, n_steps: int, zero_grad: bool = True) -> torch.Tensor:
-    """The weights after plain gradient steps, with or without emptying the gradients between."""
-    model = _tiny_model()
-    optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
-    for _ in range(n_steps):
-        if zero_grad:
-            optimizer.zero_grad()
-        torch.nn.functional.mse_loss(model(image), label).backward()
-        optimizer.step()
-    return _weights(model)
-
-
-def _explain_stillness(model, value) -> None:
-    """The weights did not move: not begun, no gradient, no step, or a step too early?"""
-    no_gradient = all(p.grad is None or not p.grad.any() for p in model.parameters())
-    if no_gradient and (value is None or value is ...):
-        raise Unsolved
-    if no_gradient:
-        raise NotYet(
-            "No gradient reached the weights.",
-            "loss.backward() fills the gradients; zero_grad() after it empties them again.",
-        )
-    raise NotYet(
-        "There are gradients, but the weights did not move.",
-        "optimizer.step() uses the gradients, so it comes after backward().",
-    )
-
-
-def _check_value(value, truth: float) -> None:
-    if value is None or value is ...:
-        raise NotYet("The model learns, but no loss comes back.", "Return the loss as a float.")
-    if isinstance(value, torch.Tensor):
-        raise NotYet(
-            "The loss comes back as a tensor, which keeps the whole graph in memory.",
-            "loss.item() is a plain number.",
-        )
-    if not isinstance(value, float):
-        raise NotYet(f"A {type(value).__name__} came back, not a float.")
-    if abs(value - truth) > 1e-5:
-        raise NotYet(f"The loss of this batch is {truth:.3f}, but {value:.3f} came back.")
+def _train_step(answer) -> None:
+    """Let a student's ``train_step`` take two steps, and compare with the same two by hand."""
+    (before, one, two), (value, _), gradient = _two_steps(function(answer))
+    nothing = value is None or value is ...
+    if torch.equal(one, before):
+        if nothing and not gradient:
+            raise Unsolved
+        hint = "loss.backward() fills the gradients; zero_grad() after it empties them again."
+        refuse(not gradient, "No gradient reached the weights.", hint)
+        hint = "optimizer.step() uses the gradients, so it comes after backward()."
+        refuse(True, "There are gradients, but the weights did not move.", hint)
+    (_, right_one, right_two), (truth, _), _ = _two_steps(_right_step)
+    (_, _, carried), _, _ = _two_steps(partial(_right_step, zero_grad=False))
+    wrong = "After one step the weights are not those of one gradient step."
+    refuse(not torch.allclose(one, right_one), wrong)
+    wrong = "The second step still carries the gradients of the first."
+    refuse(torch.allclose(two, carried), wrong, "Gradients add up until optimizer.zero_grad().")
+    wrong = "After two steps the weights are not those of two gradient steps."
+    refuse(not torch.allclose(two, right_two), wrong)
+    refuse(nothing, "The model learns, but no loss comes back.", "Return the loss as a float.")
+    wrong = "The loss comes back as a tensor, which keeps the whole graph in memory."
+    refuse(isinstance(value, torch.Tensor), wrong, "loss.item() is a plain number.")
+    refuse(not isinstance(value, float), f"A {type(value).__name__} came back, not a float.")
+    wrong = f"The loss of this batch is {truth:.3f}, but {value:.3f} came back."
+    refuse(abs(value - truth) > 1e-5, wrong)
 
 
 EXERCISES = {

@@ -5,25 +5,20 @@ others. So every rule set is tried with what an empty, a full, an inverted, a sh
 swapped prediction obtain on real phantom masks, all other metrics being as expected.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from seg_lib.course.rules import Rule, bound_of, check_metrics, limits_of
+from seg_lib.course.rules import Rule, check_metrics, limits_of
 from seg_lib.errors import InputError
+from seg_lib.metrics import case_metrics
 
 
 def degenerate_predictions(masks: Sequence[np.ndarray], seed: int = 0) -> dict[str, list]:
-    """Five ways of predicting without having looked.
+    """Five ways of predicting without having looked: kind to one mask (bool) per reference.
 
-    Args:
-        masks: reference masks, bool or 0/1, all of one shape.
-        seed: of the shuffling.
-
-    Returns:
-        kind to one predicted mask (bool) per reference: ``empty``, ``full``, ``inverted``,
-        ``shuffled`` (the right number of voxels, in the wrong places), ``swapped`` (the mask of
-        the next case).
+    ``shuffled`` has the right number of voxels in the wrong places; ``swapped`` is the mask of
+    the next case.
     """
     random = np.random.default_rng(seed)
     masks = [np.asarray(mask, bool) for mask in masks]
@@ -36,23 +31,11 @@ def degenerate_predictions(masks: Sequence[np.ndarray], seed: int = 0) -> dict[s
     }
 
 
-def degenerate_values(
-    masks: Sequence[np.ndarray],
-    spacing_mm: Sequence[float],
-    score: Callable[..., dict[str, float]] | None = None,
-) -> dict[str, dict[str, float]]:
-    """Mean metrics that degenerate predictions obtain.
+def degenerate_values(masks, spacing_mm, score=case_metrics) -> dict[str, dict[str, float]]:
+    """Kind to metric to mean over the cases; no mask may be empty.
 
-    Args:
-        masks: reference masks, all of one shape and none empty.
-        spacing_mm: one spacing for all, in mm.
-        score: (mask, reference, spacing_mm) to metrics; ``seg_lib.metrics.case_metrics``.
-
-    Returns:
-        kind to metric to mean over the cases.
+    ``score`` turns (mask, reference, spacing_mm) into metrics.
     """
-    if score is None:
-        from seg_lib.metrics import case_metrics as score
     values = {}
     for kind, predictions in degenerate_predictions(masks).items():
         rows = [
@@ -65,10 +48,6 @@ def degenerate_values(
 
 def passing_kinds(rules: list[Rule], values: Mapping[str, Mapping[str, float]]) -> list[str]:
     """The kinds of degenerate prediction that a rule set would let pass; should be none.
-
-    Args:
-        rules: of one notebook in one profile.
-        values: from ``degenerate_values``.
 
     Raises:
         InputError: no metric is marked as computed from a predicted mask, a mark is unknown, or
@@ -98,11 +77,11 @@ def conforming_metrics(rules: list[Rule]) -> dict[str, float]:
     metrics = {name: 0.0 for rule in relations for name in (rule.right, rule.left)}
     for rule in rules:
         if rule.rule != "relation":
-            low, high = limits_of(rule)
+            low, high, _ = limits_of(rule, metrics)
             metrics[rule.metric] = low if np.isfinite(low) else high
     for rule in relations * len(relations):  # a chain of relations settles link by link
-        nearest = max if rule.op == ">=" else min
-        metrics[rule.left] = nearest(metrics[rule.left], bound_of(rule, metrics[rule.right]))
+        low, high, _ = limits_of(rule, metrics)
+        metrics[rule.left] = float(np.clip(metrics[rule.left], low, high))
     broken = [v.sentence for v in check_metrics(metrics, rules) if v.ok is False]
     if broken:
         raise InputError(f"the rules contradict each other: {' '.join(broken)}")

@@ -1,0 +1,242 @@
+"""Swin-Unet, UNETR and ResNet-50-U-Net side by side: the same data, splits, recipe and metrics.
+
+    python benchmarks/compare_2d.py lung2d
+    python benchmarks/compare_2d.py nodules --data DIR
+    python benchmarks/compare_2d.py pancreas --data DIR
+
+``lung2d`` is the embedded phantom; README says how to get the other two. Every network is trained
+with every seed on the same number of samples and, with ``--same-time``, once more for the same time
+on this machine, in which the faster ones see more samples. Each training has one core and its own
+process, so that seconds and memory are its own. Patients of the test are never trained on; nothing
+is chosen on them. On phantom the seeds share one split; on real data each seed has another fifth of
+the patients as its test.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import multiprocessing
+import resource
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from machine import machine
+from PIL import Image
+from real_nodules_2d import centred_windows, numbered, read_blocks, unseeing_masks
+
+from seg_lib import baselines, costs
+from seg_lib.data.augment import Warp, warp_batch
+from seg_lib.data.batches import SliceBatches
+from seg_lib.data.cases import Case
+from seg_lib.data.phantom import make_phantom
+from seg_lib.data.slices import SliceSet
+from seg_lib.files import write_text
+from seg_lib.inference import predict_slices
+from seg_lib.models import build_model
+from seg_lib.models.presets import sizes_for
+from seg_lib.slices2d import dice_weighted_bce, score_slices, slices2d_parts, threshold_masks
+from seg_lib.steps import segmentation_step
+from seg_lib.training import TrainConfig, fit, seed_everything
+
+FOLDS = 5
+# What differs between data sets: the side of the image, passes over it, slices in a batch.
+SETS = {
+    "lung2d": {"size": 96, "epochs": 20, "batch": 8},
+    "nodules": {"size": 64, "epochs": 30, "batch": 16},
+    "pancreas": {"size": 96, "epochs": 20, "batch": 8},
+}
+# The highest of each run; usual values, none was searched for.
+LEARNING_RATE = {"resnet50_unet": 1e-3, "swin_unet": 1e-3, "unetr": 5e-4}
+NETWORKS = tuple(LEARNING_RATE)
+
+
+def build(network: str, size: int) -> torch.nn.Module:
+    """The small preset of a network, which a CPU can train, for images of this size."""
+    model = build_model(network, **sizes_for(network, size, "small"))
+    layout = torch.channels_last if network == "resnet50_unet" else torch.contiguous_format
+    return model.to(memory_format=layout)
+
+
+def pancreas_slices(folder: Path, size: int) -> SliceSet:
+    """The slices of NIH Pancreas-CT, reduced to ``size``; the patient stands before the dash."""
+    images, labels, cases = [], [], []
+    for path in sorted((folder / "images").glob("*.jpg")):
+        with Image.open(path) as image, Image.open(folder / "masks" / path.name) as mask:
+            images.append(np.asarray(image.convert("L").resize((size, size), Image.Resampling.BOX)))
+            small = mask.convert("L").resize((size, size), Image.Resampling.BOX)
+        labels.append((np.asarray(small) > 127).astype(np.uint8))
+        cases.append(Case(path.stem, path.stem.split("-")[0], path))
+    return SliceSet(np.stack(images)[:, None], np.stack(labels)[:, None], cases)
+
+
+def fold_of(cases: list[Case], fold: int) -> tuple[list[int], list[int]]:
+    """Positions of the training and of the test cases: every fifth patient of a fixed shuffle."""
+    patients = sorted({case.patient for case in cases})
+    np.random.default_rng(0).shuffle(patients)
+    held_out = set(patients[fold::FOLDS])
+    test = [i for i, case in enumerate(cases) if case.patient in held_out]
+    return [i for i in range(len(cases)) if i not in set(test)], test
+
+
+def load(name: str, data: Path | None, work: Path, seed: int) -> tuple[SliceSet, SliceSet, dict]:
+    """Training and test slices of one seed, and the masks of what does not learn from images."""
+    size = SETS[name]["size"]
+    if name == "lung2d":
+        train, _, test = slices2d_parts(work / "phantom", work, size)
+        mean = baselines.mean_prior(train.labels[:, 0])
+        return (
+            train,
+            test,
+            {
+                "threshold": threshold_masks(train, test),
+                "majority of the training masks": np.stack([mean] * len(test)),
+            },
+        )
+    if name == "nodules":
+        blocks = read_blocks(data)
+        train_at, test_at = fold_of([case for case, *_ in blocks], seed)
+        parts = (centred_windows([blocks[i] for i in at], True, 0) for at in (train_at, test_at))
+        return *parts, unseeing_masks("centred", blocks, train_at, test_at)
+    slices = pancreas_slices(data, size)
+    train, test = (slices.take(at) for at in fold_of(slices.cases, seed))
+    mean = baselines.mean_prior(train.labels[:, 0])
+    return train, test, {"majority of the training masks": np.stack([mean] * len(test))}
+
+
+def train_once(
+    name: str, network: str, seed: int, epochs: int, data: Path | None, work: Path
+) -> dict:
+    """One training from start to score, alone in its process."""
+    torch.set_num_threads(1)
+    train, test, _ = load(name, data, work, seed)
+    size, batch = SETS[name]["size"], SETS[name]["batch"]
+    seed_everything(seed)
+    model = build(network, size)
+    config = TrainConfig(
+        epochs=epochs,
+        learning_rate=LEARNING_RATE[network],
+        weight_decay=1e-2,
+        ema_decay=0.99,
+        precision="bf16",
+        seed=seed,
+        checkpoint_every=epochs,
+    )
+    warp = partial(warp_batch, warp=Warp(scale=0.1, shift=0.04, elastic=0.02, noise=0.02))
+    batches = SliceBatches(train, batch, shuffle=True, warp=warp, seed=seed)
+    began = time.perf_counter()
+    step = partial(segmentation_step, loss=dice_weighted_bce)
+    history = fit(model, step, batches, config, work / f"{network}_{seed}_{epochs}")
+    seconds = time.perf_counter() - began
+    probability = predict_slices(model, test.images, batch)[:, 0]
+    rows = score_slices(probability >= 0.5, test, probability)
+    return {
+        "network": network,
+        "seed": seed,
+        "epochs": epochs,
+        "samples": epochs * len(train),
+        "seconds": seconds,
+        "last_loss": history[-1]["loss"],
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
+        "rows": [
+            row | {"subtype": case.subtype} for row, case in zip(rows, test.cases, strict=True)
+        ],
+    }
+
+
+def in_processes(jobs: list[tuple], workers: int) -> list[dict]:
+    """Every job in a fresh process, so many at once."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(
+        workers, mp_context=context, max_tasks_per_child=1
+    ) as pool:
+        waiting = [pool.submit(train_once, *job) for job in jobs]
+        for done in concurrent.futures.as_completed(waiting):
+            run = done.result()
+            mean = np.mean([row["dice"] for row in run["rows"]])
+            about = f"{run['network']} seed {run['seed']}: {run['epochs']} epochs"
+            print(f"{about}, {run['seconds']:.0f} s, Dice {mean:.3f}", flush=True)
+        return [job.result() for job in waiting]
+
+
+def equal_time(runs: list[dict]) -> dict[str, int]:
+    """Epochs that bring every network to the time of the slowest."""
+    seconds = {
+        n: np.mean([run["seconds"] for run in runs if run["network"] == n]) for n in NETWORKS
+    }
+    slowest = max(seconds.values())
+    epochs = {run["network"]: run["epochs"] for run in runs}
+    return {n: max(1, round(epochs[n] * slowest / seconds[n])) for n in NETWORKS}
+
+
+def cost(network: str, size: int) -> dict:
+    """What a network costs whatever it is trained on."""
+    model = build(network, size)
+    found = {"parameters": costs.parameters(model)}
+    return found | {"gflops": costs.gflops(model, (1, 1, size, size))}
+
+
+def rivals(name: str, data: Path | None, work: Path, seeds: list[int]) -> dict[str, list]:
+    """Rows of what does not learn from images, on every test case once."""
+    rows: dict[str, list] = {}
+    for seed in seeds[:1] if name == "lung2d" else seeds:
+        _, test, masks = load(name, data, work, seed)
+        for rival, found in masks.items():
+            rows.setdefault(rival, []).extend(score_slices(found, test))
+    return rows
+
+
+def without_names(runs: dict[str, list[dict]], beside: dict[str, list]) -> dict:
+    """The same with running numbers in place of the names of patients and cases."""
+    rows = {f"{kind} {i}": run["rows"] for kind in runs for i, run in enumerate(runs[kind])}
+    hidden = numbered(rows | beside)
+    made = {
+        kind: [run | {"rows": hidden[f"{kind} {i}"]} for i, run in enumerate(runs[kind])]
+        for kind in runs
+    }
+    return {"runs": made, "rivals": {name: hidden[name] for name in beside}}
+
+
+def compare(words: argparse.Namespace) -> dict:
+    """Every network with every seed, on the same samples and for the same time."""
+    seeds, work = [int(seed) for seed in words.seeds.split(",")], words.work / words.set
+    if words.set == "lung2d" and not (work / "phantom").exists():
+        make_phantom("lung2d", words.cases, SETS["lung2d"]["size"], 0, work / "phantom")
+    size, epochs = SETS[words.set]["size"], words.epochs or SETS[words.set]["epochs"]
+
+    def train(epochs_of: dict[str, int]) -> list[dict]:
+        jobs = [(words.set, n, s, e, words.data, work) for n, e in epochs_of.items() for s in seeds]
+        return in_processes(jobs, words.workers)
+
+    runs = {"same samples": train(dict.fromkeys(NETWORKS, epochs))}
+    if words.same_time:
+        longer = equal_time(runs["same samples"])
+        runs["same time"] = [r for r in runs["same samples"] if longer[r["network"]] == epochs]
+        runs["same time"] += train({n: e for n, e in longer.items() if e != epochs})
+    result = {"set": words.set, "seeds": seeds, "machine": machine(), "size": size}
+    result["cost"] = {n: cost(n, size) for n in NETWORKS}
+    return result | without_names(runs, rivals(words.set, words.data, work, seeds))
+
+
+def main() -> None:
+    """Train everything that was asked for and write the rows."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("set", choices=SETS)
+    parser.add_argument("--data", type=Path, help="folder of the real slices")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--work", type=Path, default=Path("runs/compare_2d"))
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--epochs", type=int, help="instead of the usual number")
+    parser.add_argument("--cases", type=int, default=240, help="phantom patients")
+    parser.add_argument("--same-time", action="store_true", help="compare at equal time too")
+    parser.add_argument("--workers", type=int, default=2, help="trainings at once")
+    words = parser.parse_args()
+    result = compare(words)
+    path = words.out / f"compare_2d_{words.set}.json"
+    write_text(path, json.dumps(result, default=float) + "\n")
+
+
+if __name__ == "__main__":
+    main()

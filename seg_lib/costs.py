@@ -1,0 +1,60 @@
+"""What a network costs: parameters, operations, seconds, memory. Taught in notebook 09."""
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from seg_lib.steps import segmentation_step
+from seg_lib.training import TrainConfig, build_optimizer
+
+
+def parameters(model: nn.Module) -> int:
+    """Numbers that training can change."""
+    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+
+
+def gflops(model: nn.Module, shape: Sequence[int]) -> float:
+    """10^9 floating-point operations of one forward pass; a multiplication and an addition are two.
+
+    Counts convolutions, matrix products and attention, as `torch.utils.flop_counter` does.
+
+    Args:
+        model: stays in the mode it is in.
+        shape: of the image, with the batch.
+    """
+    device = next(model.parameters()).device
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(tuple(shape), device=device))
+    return counter.get_total_flops() / 1e9
+
+
+def step_seconds(
+    model: nn.Module, shape: Sequence[int], precision: str = "no", steps: int = 5
+) -> float:
+    """Seconds of one training step (forward, backward, AdamW), the median of ``steps``.
+
+    Args:
+        model: is trained on noise; throw it away afterwards.
+        shape: of the image, with the batch.
+        precision: "no" is float32; "bf16" runs the forward pass in bfloat16 where that is safe.
+        steps: measured after two that warm up.
+    """
+    device = next(model.parameters()).device
+    image = torch.rand(tuple(shape), device=device)
+    batch = {"image": image, "label": (image[:, :1] > 0.9).long()}
+    optimizer = build_optimizer(model.train(), TrainConfig())
+    took = []
+    for _ in range(steps + 2):
+        began = time.perf_counter()
+        optimizer.zero_grad()
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            loss = segmentation_step(model, batch)["loss"]
+        loss.backward()
+        optimizer.step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        took.append(time.perf_counter() - began)
+    return sorted(took[2:])[steps // 2]

@@ -1,0 +1,49 @@
+"""Exercises of lesson 07: attention by hand, and where a shifted window needs its mask."""
+
+import numpy as np
+
+from seg_lib.course.exercises import Exercise, call, expect, refuse
+
+
+def _attention(answer) -> None:
+    chance = np.random.default_rng(0)
+    query, key, value = (chance.normal(size=shape) for shape in ((3, 4), (5, 4), (5, 2)))
+    result = np.asarray(call(answer, query.copy(), key.copy(), value.copy()))
+    refuse(result.shape != (3, 2), f"Not {result.shape}: 3 queries and values of 2 make (3, 2).")
+
+    def right(scale: float, axis: int) -> np.ndarray:
+        scores = np.exp(query @ key.T / scale)
+        return scores / scores.sum(axis, keepdims=True) @ value
+
+    refuse(np.allclose(result, right(1.0, 1)), "The scores are not divided by √d.")
+    hint = "Each query's weights over all keys sum to 1."
+    refuse(np.allclose(result, right(2.0, 0)), "The softmax runs over the queries.", hint)
+    refuse(not np.allclose(result, right(2.0, 1)), "The numbers differ from softmax(QKᵀ/√d)V.")
+
+
+def _masked_windows(answer) -> None:
+    known = {
+        64: "Most windows hold neighbours only; strangers meet where the map was glued together.",
+        16: "The corner window lies in the last row and in the last column: count it once.",
+        14: "The corner window needs a mask too.",
+        1: "The corner is one of them; the rest of the last row and column also mix two borders.",
+    }
+    expect(answer, 15, "56 x 56 tokens, windows of 7, shifted by 3", known)
+
+
+EXERCISES = {
+    "07a": Exercise(
+        level=2,
+        task="Write attention(query, key, value) for arrays (T, d), (S, d), (S, e).",
+        why="Scores, divided by √d, a softmax over the keys, and a weighted mean of the values.",
+        hint="scores = query @ key.T / sqrt(d); subtracting the row's maximum keeps exp small.",
+        check=_attention,
+    ),
+    "07b": Exercise(
+        level=1,
+        task="56 x 56 tokens, windows of 7 x 7, shifted by 3: how many windows need a mask?",
+        why="8 in the last row and 8 in the last column, the corner counted once.",
+        hint="After the roll, which windows hold tokens of opposite borders?",
+        check=_masked_windows,
+    ),
+}

@@ -1,0 +1,39 @@
+"""The sizes of the 2D networks: as in the papers, and small ones that a CPU can train."""
+
+from typing import Any
+
+from seg_lib.errors import InputError
+from seg_lib.models.swin_unet import fits
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "resnet50_unet": {"paper": {}, "small": {}},
+    "resnet18_unet": {"paper": {}, "small": {}},
+    "swin_unet": {
+        "paper": {},
+        "small": {"width": 48, "heads": (2, 4, 8, 16), "drop_path": 0.0},
+    },
+    "unetr": {"paper": {}, "small": {"hidden": 192, "heads": 3}},
+}
+
+
+def sizes_for(network: str, image_size: int, preset: str = "paper") -> dict[str, Any]:
+    """What ``build_model(network, **sizes)`` needs for square images of ``image_size`` pixels.
+
+    Raises:
+        InputError: no such preset, or no window of Swin-Unet fits the size.
+    """
+    if network not in PRESETS or preset not in PRESETS[network]:
+        known = ", ".join(PRESETS)
+        raise InputError(f"No preset {preset!r} of {network!r}; 'paper' and 'small' of {known}.")
+    sizes = dict(PRESETS[network][preset])
+    if network in ("swin_unet", "unetr"):
+        sizes["image_size"] = image_size
+    if network == "swin_unet":
+        windows = [window for window in range(8, 1, -1) if fits(image_size, window)]
+        if not windows:
+            raise InputError(
+                f"No window of Swin-Unet fits {image_size} pixels; take a multiple of 32, "
+                "such as 96, 128 or 256."
+            )
+        sizes["window"] = windows[0]
+    return sizes

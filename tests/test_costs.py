@@ -1,0 +1,40 @@
+"""Costs are those that can be counted by hand."""
+
+import torch
+from torch import nn
+
+from seg_lib import costs
+from seg_lib.models import build_model
+
+
+def test_a_convolution_by_hand():
+    """8 x 8 places, 3 x 3 x 2 products for each of 4 channels, two operations each."""
+    model = nn.Conv2d(2, 4, 3, padding=1)
+    assert costs.parameters(model) == 2 * 4 * 9 + 4
+    assert costs.gflops(model, (1, 2, 8, 8)) == 8 * 8 * 9 * 2 * 4 * 2 / 1e9
+
+
+def test_attention_is_counted():
+    """Two products of 4 x 4 tokens with 3 features in every head."""
+
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1))
+
+        def forward(self, image):
+            tokens = image.reshape(1, 1, 4, 3) * self.weight
+            return nn.functional.scaled_dot_product_attention(tokens, tokens, tokens)
+
+    assert costs.gflops(Attention(), (1, 1, 4, 3)) == 2 * 2 * 4 * 4 * 3 / 1e9
+
+
+def test_frozen_weights_do_not_count():
+    model = nn.Linear(3, 3).requires_grad_(False)
+    assert costs.parameters(model) == 0
+
+
+def test_a_step_takes_time_in_both_precisions():
+    model = build_model("resnet18_unet")
+    for precision in ("no", "bf16"):
+        assert costs.step_seconds(model, (2, 1, 32, 32), precision, steps=1) > 0
