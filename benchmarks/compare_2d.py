@@ -7,9 +7,9 @@
 ``lung2d`` is the embedded phantom; README says how to get the other two. Every network is trained
 with every seed on the same number of samples and, with ``--same-time``, once more for the same time
 on this machine, in which the faster ones see more samples. Each training has one core and its own
-process, so that seconds and memory are its own. Patients of the test are never trained on; nothing
-is chosen on them. On phantom the seeds share one split; on real data each seed has another fifth of
-the patients as its test.
+process, so that seconds (of processor time) and memory are its own. Patients of the test are never
+trained on; nothing is chosen on them. On phantom the seeds share one split; on real data each seed
+has another fifth of the patients as its test.
 """
 
 import argparse
@@ -39,14 +39,14 @@ from seg_lib.models import build_model
 from seg_lib.models.presets import sizes_for
 from seg_lib.slices2d import dice_weighted_bce, score_slices, slices2d_parts, threshold_masks
 from seg_lib.steps import segmentation_step
-from seg_lib.training import TrainConfig, fit, seed_everything
+from seg_lib.training import TrainConfig, fit, load_weights, seed_everything
 
 FOLDS = 5
 # What differs between data sets: the side of the image, passes over it, slices in a batch.
 SETS = {
-    "lung2d": {"size": 96, "epochs": 20, "batch": 8},
-    "nodules": {"size": 64, "epochs": 30, "batch": 16},
-    "pancreas": {"size": 96, "epochs": 20, "batch": 8},
+    "lung2d": {"size": 96, "epochs": 12, "batch": 8},
+    "nodules": {"size": 64, "epochs": 20, "batch": 16},
+    "pancreas": {"size": 96, "epochs": 15, "batch": 8},
 }
 # The highest of each run; usual values, none was searched for.
 LEARNING_RATE = {"resnet50_unet": 1e-3, "swin_unet": 1e-3, "unetr": 5e-4}
@@ -109,12 +109,38 @@ def load(name: str, data: Path | None, work: Path, seed: int) -> tuple[SliceSet,
 def train_once(
     name: str, network: str, seed: int, epochs: int, data: Path | None, work: Path
 ) -> dict:
-    """One training from start to score, alone in its process."""
+    """One training from start to score, alone in its process; kept, so never done twice."""
+    kept = work / f"{network}_{seed}_{epochs}.json"
+    if kept.is_file():
+        return json.loads(kept.read_text())
     torch.set_num_threads(1)
     train, test, _ = load(name, data, work, seed)
-    size, batch = SETS[name]["size"], SETS[name]["batch"]
+    began = time.process_time()
+    model = trained(name, network, seed, epochs, train, kept.with_suffix(""))
+    seconds = time.process_time() - began
+    probability = predict_slices(model, test.images, SETS[name]["batch"])[:, 0]
+    rows = score_slices(probability >= 0.5, test, probability)
+    run = {
+        "network": network,
+        "seed": seed,
+        "epochs": epochs,
+        "samples": epochs * len(train),
+        "seconds": seconds,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
+    }
+    run["rows"] = [
+        row | {"subtype": case.subtype} for row, case in zip(rows, test.cases, strict=True)
+    ]
+    write_text(kept, json.dumps(run, default=float))
+    return run
+
+
+def trained(
+    name: str, network: str, seed: int, epochs: int, train: SliceSet, out: Path
+) -> torch.nn.Module:
+    """The network after the common recipe: averaged weights of the epoch with the lowest loss."""
     seed_everything(seed)
-    model = build(network, size)
+    model = build(network, SETS[name]["size"])
     config = TrainConfig(
         epochs=epochs,
         learning_rate=LEARNING_RATE[network],
@@ -125,25 +151,11 @@ def train_once(
         checkpoint_every=epochs,
     )
     warp = partial(warp_batch, warp=Warp(scale=0.1, shift=0.04, elastic=0.02, noise=0.02))
-    batches = SliceBatches(train, batch, shuffle=True, warp=warp, seed=seed)
-    began = time.perf_counter()
+    batches = SliceBatches(train, SETS[name]["batch"], shuffle=True, warp=warp, seed=seed)
     step = partial(segmentation_step, loss=dice_weighted_bce)
-    history = fit(model, step, batches, config, work / f"{network}_{seed}_{epochs}")
-    seconds = time.perf_counter() - began
-    probability = predict_slices(model, test.images, batch)[:, 0]
-    rows = score_slices(probability >= 0.5, test, probability)
-    return {
-        "network": network,
-        "seed": seed,
-        "epochs": epochs,
-        "samples": epochs * len(train),
-        "seconds": seconds,
-        "last_loss": history[-1]["loss"],
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
-        "rows": [
-            row | {"subtype": case.subtype} for row, case in zip(rows, test.cases, strict=True)
-        ],
-    }
+    fit(model, step, batches, config, out)
+    load_weights(model, out / "best.safetensors")
+    return model
 
 
 def in_processes(jobs: list[tuple], workers: int) -> list[dict]:

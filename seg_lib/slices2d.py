@@ -47,7 +47,8 @@ LOSSES = {
     "bce": losses.bce,
     "dice_ce": losses.dice_ce,
     "dice_weighted_bce": dice_weighted_bce,
-    # Swin-Unet: 0.4 CE + 0.6 Dice, with squares in the denominator
+    # Swin-Unet: 0.4 CE + 0.6 Dice with squares in the denominator; here the Dice of the lesion
+    # alone, there averaged with that of the background.
     "swin_unet": partial(losses.dice_ce, lambda_dice=0.6, lambda_ce=0.4, squared=True),
 }
 # Names of sizes that are settings of the training.

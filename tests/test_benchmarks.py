@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from seg_lib import comparison
+
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -43,3 +45,21 @@ def test_the_benchmark_on_real_nodules_in_small(lidc_nodules, tmp_path):
     shifted = json.loads((tmp_path / "real_nodules_2d_shifted_resnet18_unet.json").read_text())
     assert "disc from the block's size" not in shifted["summary"]
     assert (tmp_path / "real_nodules_2d.png").stat().st_size > 5000
+
+
+def test_three_networks_are_compared_and_the_tables_follow(tmp_path):
+    """One epoch, one seed: every network has rows of the same cases, and no name of a case."""
+    words = ["lung2d", "--epochs", 1, "--cases", 24, "--seeds", 0, "--workers", 1]
+    done = run("compare_2d.py", *words, "--out", tmp_path, "--work", tmp_path / "work")
+    assert done.returncode == 0, done.stderr
+    result = comparison.read_comparison(tmp_path / "compare_2d_lung2d.json")
+    rows = comparison.rows_by_method(result, "same samples")
+    assert {"resnet50_unet", "swin_unet", "unetr", "threshold"} <= set(rows)
+    cases = {name: [row["case"] for row in found] for name, found in rows.items()}
+    assert all(found == cases["unetr"] for found in cases.values())
+    assert "lung_cancer" not in (tmp_path / "compare_2d_lung2d.json").read_text()
+    assert [line["network"] for line in comparison.cost_table(result)] == [
+        "resnet50_unet",
+        "swin_unet",
+        "unetr",
+    ]

@@ -111,7 +111,7 @@ TABLE = {
     },
     "07": {
         "smoke": SWIN
-        | {"n_cases": 60, "epochs": 3, "steps": 40, "budget_s": 60, "budget_mb": 2500},
+        | {"n_cases": 60, "epochs": 3, "steps": 30, "budget_s": 60, "budget_mb": 2500},
         "laptop": SWIN
         | {"n_cases": 240, "epochs": 50, "steps": 80, "budget_s": 290, "budget_mb": 2500},
         "gpu": SWIN | GPU | {"epochs": 60, "steps": 100, "budget_s": 1200, "budget_mb": 12000},
