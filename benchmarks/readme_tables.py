@@ -117,7 +117,11 @@ def compare() -> str:
     """The three networks on every data set, at the same samples and at the same time."""
     parts = []
     for name, title in SETS.items():
-        result = comparison.read_comparison(RESULTS / f"compare_2d_{name}.json")
+        path = RESULTS / f"compare_2d_{name}.json"
+        if not path.is_file():
+            parts.append(f"**{title}**: not measured yet.")
+            continue
+        result = comparison.read_comparison(path)
         for kind, runs in result["runs"].items():
             epochs = {run["network"]: run["epochs"] for run in runs}
             told = ", ".join(f"{network} {n}" for network, n in epochs.items())

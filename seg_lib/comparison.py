@@ -103,7 +103,8 @@ def pair_table(result: dict[str, Any], kind: str, metric: str = "dice") -> Rows:
     for first, second in itertools.combinations(result["cost"], 2):
         pair = [[row[metric] for row in rows[name]] for name in (first, second)]
         found = paired_difference(*pair, [row["patient"] for row in rows[first]])
-        lines.append({"pair": f"{first} - {second}", "n": found["n"]} | found)
+        found["patients"] = found.pop("n_groups")
+        lines.append({"pair": f"{first} - {second}"} | found)
     lines.sort(key=lambda line: line["p"])
     highest = 0.0
     for left, line in zip(range(len(lines), 0, -1), lines, strict=True):

@@ -97,7 +97,7 @@ TABLE = {
         | {"network": "resnet18_unet", "n_cases": 120, "epochs": 11}
         | {"budget_s": 60, "budget_mb": 2000},
         "laptop": NETWORK
-        | {"n_cases": 240, "epochs": 16, "budget_s": 290, "budget_mb": 3500},
+        | {"n_cases": 240, "epochs": 18, "budget_s": 290, "budget_mb": 3500},
         "gpu": NETWORK
         | {"n_cases": 944, "phantom_size": 512, "size": 256, "batch_size": 16}
         | {"epochs": 60, "budget_s": 1200, "budget_mb": 12000},
@@ -126,8 +126,8 @@ TABLE = {
         | {"n_cases": 60, "epochs": 3, "source": SGD, "n_unlabelled": 40, "pretraining_epochs": 3}
         | {"budget_s": 60, "budget_mb": 2500},
         "laptop": UNETR
-        | {"n_cases": 240, "epochs": 14, "source": SGD, "n_unlabelled": 240}
-        | {"pretraining_epochs": 8, "budget_s": 290, "budget_mb": 2500},
+        | {"n_cases": 240, "epochs": 10, "source": SGD | {"epochs": 16}, "n_unlabelled": 240}
+        | {"pretraining_epochs": 5, "budget_s": 290, "budget_mb": 2500},
         "gpu": UNETR | GPU
         | {"epochs": 40, "source": SGD, "n_unlabelled": 944, "pretraining_epochs": 40}
         | {"budget_s": 1200, "budget_mb": 16000},
