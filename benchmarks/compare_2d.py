@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from machine import machine
 from PIL import Image
-from real_nodules_2d import centred_windows, numbered, read_blocks, unseeing_masks
+from real_nodules_2d import centred_windows, fold_of, numbered, read_blocks, unseeing_masks
 
 from seg_lib import baselines, costs
 from seg_lib.data.augment import Warp, warp_batch
@@ -36,12 +36,11 @@ from seg_lib.data.slices import SliceSet
 from seg_lib.files import write_text
 from seg_lib.inference import predict_slices
 from seg_lib.models import build_model
-from seg_lib.models.presets import sizes_for
+from seg_lib.models.presets import fast_layout, sizes_for
 from seg_lib.slices2d import LOSSES, score_slices, slices2d_parts, threshold_masks
 from seg_lib.steps import segmentation_step
 from seg_lib.training import TrainConfig, fit, load_weights, seed_everything
 
-FOLDS = 5
 # What differs between data sets: the side of the image, passes over it, slices in a batch, and the
 # loss. Phantom lesions and the pancreas are less than half a percent of the pixels, where a
 # transformer needs the weighted loss (lesson 07); nodules fill a tenth of their small windows.
@@ -58,8 +57,7 @@ NETWORKS = tuple(LEARNING_RATE)
 def build(network: str, size: int) -> torch.nn.Module:
     """The small preset of a network, which a CPU can train, for images of this size."""
     model = build_model(network, **sizes_for(network, size, "small"))
-    layout = torch.channels_last if network == "resnet50_unet" else torch.contiguous_format
-    return model.to(memory_format=layout)
+    return model.to(memory_format=fast_layout(network))
 
 
 def pancreas_slices(folder: Path, size: int) -> SliceSet:
@@ -72,15 +70,6 @@ def pancreas_slices(folder: Path, size: int) -> SliceSet:
         labels.append((np.asarray(small) > 127).astype(np.uint8))
         cases.append(Case(path.stem, path.stem.split("-")[0], path))
     return SliceSet(np.stack(images)[:, None], np.stack(labels)[:, None], cases)
-
-
-def fold_of(cases: list[Case], fold: int) -> tuple[list[int], list[int]]:
-    """Positions of the training and of the test cases: every fifth patient of a fixed shuffle."""
-    patients = sorted({case.patient for case in cases})
-    np.random.default_rng(0).shuffle(patients)
-    held_out = set(patients[fold::FOLDS])
-    test = [i for i, case in enumerate(cases) if case.patient in held_out]
-    return [i for i in range(len(cases)) if i not in set(test)], test
 
 
 def load(name: str, data: Path | None, work: Path, seed: int) -> tuple[SliceSet, SliceSet, dict]:
@@ -111,10 +100,11 @@ def load(name: str, data: Path | None, work: Path, seed: int) -> tuple[SliceSet,
 def train_once(
     name: str, network: str, seed: int, epochs: int, data: Path | None, work: Path
 ) -> dict:
-    """One training from start to score, alone in its process; kept, so never done twice."""
+    """One training from start to score, alone in its process; the same one is not done twice."""
     kept = work / f"{network}_{seed}_{epochs}.json"
-    if kept.is_file():
-        return json.loads(kept.read_text())
+    recipe = SETS[name] | {"learning_rate": LEARNING_RATE[network]}
+    if kept.is_file() and (run := json.loads(kept.read_text())).get("recipe") == recipe:
+        return run
     torch.set_num_threads(1)
     train, test, _ = load(name, data, work, seed)
     began = time.process_time()
@@ -124,6 +114,7 @@ def train_once(
     rows = score_slices(probability >= 0.5, test, probability)
     run = {
         "network": network,
+        "recipe": recipe,
         "seed": seed,
         "epochs": epochs,
         "samples": epochs * len(train),
@@ -216,6 +207,8 @@ def without_names(runs: dict[str, list[dict]], beside: dict[str, list]) -> dict:
 def compare(words: argparse.Namespace) -> dict:
     """Every network with every seed, on the same samples and for the same time."""
     seeds, work = [int(seed) for seed in words.seeds.split(",")], words.work / words.set
+    if words.set == "lung2d":  # another number of patients is another data set
+        work = work / str(words.cases)
     if words.set == "lung2d" and not (work / "phantom").exists():
         make_phantom("lung2d", words.cases, SETS["lung2d"]["size"], 0, work / "phantom")
     size, epochs = SETS[words.set]["size"], words.epochs or SETS[words.set]["epochs"]

@@ -9,13 +9,13 @@ network that has not seen its patient. Two tables:
 
 * ``centred``: the whole block in a window of 64 x 64 pixels. Blocks are cut around the nodule, so
   its position and size can be guessed without looking; the baselines show how well.
+* ``shifted``: windows of 32 x 32 pixels at random places of the block, without its border. Where
+  the nodule is, and how large, has to be seen.
+
 The masks of this collection lie a little to one side of what the image shows: a network trained on
 flipped images cannot know to which side, and moving its masks by (-0.1, -0.4) pixels (down, across)
 was best on the *training* patients of each of the folds 0, 1 and 2. So labels are moved the other
 way before they are turned and flipped, and predictions are moved back.
-
-* ``shifted``: windows of 32 x 32 pixels at random places of the block, without its border. Where
-  the nodule is, and how large, has to be seen.
 """
 
 import argparse
@@ -173,13 +173,18 @@ def unseeing_masks(kind: str, blocks: list, train_at: list, test_at: list) -> di
     return masks
 
 
-def run_fold(kind: str, blocks: list, fold: int, words: argparse.Namespace) -> dict[str, list]:
-    """Rows of every method on the nodules of one fold."""
-    patients = sorted({case.patient for case, *_ in blocks})
+def fold_of(cases: list[Case], fold: int) -> tuple[list[int], list[int]]:
+    """Positions of the training and of the test cases: every fifth patient of a fixed shuffle."""
+    patients = sorted({case.patient for case in cases})
     np.random.default_rng(0).shuffle(patients)
     held_out = set(patients[fold::FOLDS])
-    test_at = [i for i, (case, *_) in enumerate(blocks) if case.patient in held_out]
-    train_at = [i for i in range(len(blocks)) if i not in test_at]
+    test = [i for i, case in enumerate(cases) if case.patient in held_out]
+    return [i for i in range(len(cases)) if i not in set(test)], test
+
+
+def run_fold(kind: str, blocks: list, fold: int, words: argparse.Namespace) -> dict[str, list]:
+    """Rows of every method on the nodules of one fold."""
+    train_at, test_at = fold_of([case for case, *_ in blocks], fold)
     train = WINDOWS[kind]([blocks[i] for i in train_at], True, words.seed)
     test = WINDOWS[kind]([blocks[i] for i in test_at], False, 1000 + fold)
     epochs = words.epochs if kind == "centred" else max(1, words.epochs // SHIFTED_COPIES)

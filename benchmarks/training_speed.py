@@ -25,7 +25,7 @@ from seg_lib.evaluation import paired_difference
 from seg_lib.files import write_text
 from seg_lib.inference import predict_slices
 from seg_lib.models import build_model
-from seg_lib.models.presets import sizes_for
+from seg_lib.models.presets import fast_layout, sizes_for
 from seg_lib.slices2d import dice_weighted_bce, score_slices, slices2d_parts
 from seg_lib.steps import segmentation_step
 from seg_lib.training import TrainConfig, fit, seed_everything
@@ -36,14 +36,12 @@ SIZES = {
     "swin_unet": sizes_for("swin_unet", 128, "small"),
     "unetr": {"image_size": 128, "hidden": 384, "heads": 6},
 }
-LAYOUT = {"resnet50_unet": torch.channels_last}  # slower for transformers
 
 
 def step_ratio(network: str, rounds: int) -> dict:
     """Seconds of a step both ways, measured in turn; the ratio is that of the medians."""
     plain = build_model(network, **SIZES[network])
-    layout = LAYOUT.get(network, torch.contiguous_format)
-    ours = build_model(network, **SIZES[network]).to(memory_format=layout)
+    ours = build_model(network, **SIZES[network]).to(memory_format=fast_layout(network))
     pairs = [
         (costs.step_seconds(plain, SHAPE, "no", 2), costs.step_seconds(ours, SHAPE, "bf16", 2))
         for _ in range(rounds)
@@ -64,7 +62,7 @@ def dice_of_both(network: str, epochs: int, work: Path) -> dict:
         seed_everything(0)
         model = build_model(network, **sizes_for(network, 96, "small"))
         if precision == "bf16":
-            model = model.to(memory_format=LAYOUT.get(network, torch.contiguous_format))
+            model = model.to(memory_format=fast_layout(network))
         config = TrainConfig(epochs=epochs, precision=precision, checkpoint_every=epochs)
         batches = SliceBatches(train, 8, shuffle=True)
         fit(model, step, batches, config, work / f"{network}_{precision}")

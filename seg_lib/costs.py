@@ -1,4 +1,4 @@
-"""What a network costs: parameters, operations, seconds, memory. Taught in notebook 09."""
+"""What a network costs: parameters, operations, seconds of a step. Taught in notebook 09."""
 
 import time
 from collections.abc import Sequence
