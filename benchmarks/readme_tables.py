@@ -131,7 +131,8 @@ def compare() -> str:
             )
         if name == "lung2d":
             pairs = comparison.pair_table(result, "same samples")
-            parts += [markdown_table(comparison.cost_table(result)), markdown_table(pairs)]
+            parts += ["What they cost:", markdown_table(comparison.cost_table(result))]
+            parts += ["Differences in Dice, same samples:", markdown_table(pairs)]
     return "\n\n".join(parts)
 
 
