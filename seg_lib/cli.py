@@ -1,7 +1,8 @@
 """The command ``seg-lib``: reads the words, calls the library, says what happened.
 
 No logic lives here. Exit code 0 only when all went well, 1 when something handed in was at fault
-(one sentence says what, where and what to do), 2 for words that the command does not know.
+(one sentence says what, where and what to do), 2 for words that the command does not know, 75 when
+a training was stopped, has saved, and can be resumed.
 """
 
 import argparse
@@ -11,9 +12,30 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from seg_lib.errors import DataWarning, InputError, TrainingError
+from seg_lib.errors import DataWarning, InputError, Interrupted, TrainingError
 
+INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: try again
 PROFILE = {"default": "laptop", "help": "smoke, laptop, gpu or paper"}
+JOB_WORDS = {
+    "task": {"help": "slices2d, or the number of a lesson"},
+    "--scheduler": {"required": True, "help": "slurm or sge"},
+    "--network": {"help": "default: the task's own"},
+    "--profile": PROFILE,
+    "--seed": {"default": "0"},
+    "--gpus": {"type": int, "default": 0, "help": "one process each"},
+    "--cpus": {"type": int, "default": 4, "help": "cores of the whole job"},
+    "--hours": {"type": float, "default": 10.0},
+    "--partition": {"default": "", "help": "or queue; default: the cluster's own"},
+    "--array": {"action": "store_true", "help": "task, network, profile, seed may be lists: 0,1,2"},
+    "--submit": {"action": "store_true", "help": "hand it to sbatch or qsub"},
+}
+SUBMISSION_WORDS = {
+    "action": {"choices": ["check", "score"]},
+    "submission": {"type": Path, "help": "ZIP, folder or CSV"},
+    "reference_dir": {"type": Path},
+    "--rules": {"type": Path, "help": "rules.yml"},
+    "--out": {"type": Path, "help": "score: write a line a case"},
+}
 
 
 def doctor() -> int:
@@ -48,7 +70,20 @@ def train(**choices: object) -> int:
     """Train one network and score it beside a baseline that does not learn."""
     from seg_lib.tasks import train_task
 
-    print(train_task(**choices))
+    told = train_task(**choices)
+    if told:  # of several processes one speaks
+        print(told)
+    return 0
+
+
+def job(scheduler: str, submit: bool, **choices: object) -> int:
+    """Write a job script for a cluster, and hand it in with --submit; a stopped job resumes."""
+    from seg_lib import cluster
+
+    script = cluster.write_job(scheduler=scheduler, **choices)
+    print(f"{script}\nTo submit it: {cluster.how_to_submit(script, scheduler)}")
+    if submit:
+        print(cluster.submit(script, scheduler))
     return 0
 
 
@@ -69,6 +104,29 @@ def evaluate(predictions_dir: Path, reference_dir: Path, out: Path) -> int:
     from seg_lib.tasks import evaluate_to_csv
 
     print(evaluate_to_csv(predictions_dir, reference_dir, out))
+    return 0
+
+
+def submission(
+    action: str, submission: Path, reference_dir: Path, rules: Path | None, out: Path | None
+) -> int:
+    """Check what a team hands in (all problems at once), or score it as source 003 did."""
+    from seg_lib import submission as kit
+    from seg_lib.submission_rules import read_rules
+
+    if action == "score":
+        print(kit.score_to_csv(submission, reference_dir, read_rules(rules), out))
+        return 0
+    findings = kit.check_submission(submission, reference_dir, read_rules(rules))
+    print("\n".join(findings) or f"{submission}: nothing to complain about.")
+    return 1 if findings else 0
+
+
+def leaderboard(submissions_dir: Path, out_html: Path, reference: Path, rules: Path | None) -> int:
+    """Score a folder with one submission a team, and write the table as a page."""
+    from seg_lib.leaderboard import write_leaderboard
+
+    print(write_leaderboard(submissions_dir, out_html, reference, rules))
     return 0
 
 
@@ -118,20 +176,32 @@ def build_parser() -> argparse.ArgumentParser:
     word("--size", type=int, default=256)
     word("--split", default="train", choices=["train", "val", "test"])
     word = add(train, "--data", "--out")
-    word("task", help="slices2d")
+    word("task", help="slices2d or volumes3d")
     word("--network", help="default: the task's own")
     word("--profile", **PROFILE)
     word("--seed", type=int, default=0)
     word("--minutes", type=float, help="stop after so many minutes")
     word("--resume", action="store_true", help="go on from the last checkpoint")
+    word = add(job, "--data", "--out")
+    for name, how in JOB_WORDS.items():
+        word(name, **how)
     add(predict, "run_dir", "--out")("images", type=Path, nargs="+")
     add(evaluate, "predictions_dir", "reference_dir", "--out")
+    add_hackathon(add)
     word = add(course)
     word("--profile", **PROFILE)
     word("--only", metavar="04,07")
     word("--check", action="store_true", help="check the committed lessons")
     word("--publish", action="store_true", help="store the last run's outputs")
     return parser
+
+
+def add_hackathon(add: Callable) -> None:
+    """The two commands of a hackathon."""
+    word = add(submission)
+    for name, how in SUBMISSION_WORDS.items():
+        word(name, **how)
+    add(leaderboard, "submissions_dir", "out_html", "--reference")("--rules", type=Path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -148,6 +218,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (InputError, TrainingError) as fault:
             print(f"seg-lib: {fault}", file=sys.stderr)
             return 1
+        except Interrupted as stop:
+            print(f"seg-lib: {stop}", file=sys.stderr)
+            return INTERRUPTED
         except KeyboardInterrupt:
             print("seg-lib: stopped by the keyboard.", file=sys.stderr)
             return 130

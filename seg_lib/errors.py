@@ -13,5 +13,9 @@ class TrainingError(RuntimeError):
     """Training cannot go on, for example because the loss is no longer finite."""
 
 
+class Interrupted(Exception):
+    """A training was asked to stop, has saved, and is not complete; it can be resumed."""
+
+
 class DataWarning(UserWarning):
     """A file can be used, but probably is not what its owner thinks it is."""

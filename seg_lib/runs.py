@@ -21,6 +21,7 @@ from torch import nn
 from seg_lib import checkpoints, run_log
 from seg_lib.errors import InputError
 from seg_lib.files import folder_lock
+from seg_lib.processes import process_state
 from seg_lib.schedules import TrainConfig, best_epoch
 
 Row = dict[str, Any]
@@ -65,11 +66,9 @@ def accelerated(model: nn.Module, precision: str) -> Iterator[Any]:
     the next run could not choose another precision.
     """
     from accelerate import Accelerator
-    from accelerate.state import AcceleratorState, PartialState
-    from accelerate.utils import parse_flag_from_env
+    from accelerate.state import AcceleratorState
 
-    cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
-    device = PartialState(cpu=cpu).device.type
+    device = process_state().device.type
     if precision == "fp16" and device == "cpu":
         raise InputError(
             "TrainConfig: precision 'fp16' needs a GPU; choose one of: no, bf16, auto."
@@ -77,7 +76,7 @@ def accelerated(model: nn.Module, precision: str) -> Iterator[Any]:
     if precision == "auto":
         bf16 = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bf16" if bf16 else "no"
-    accelerator = Accelerator(mixed_precision=precision, cpu=cpu)
+    accelerator = Accelerator(mixed_precision=precision, cpu=device == "cpu")
     try:
         yield accelerator
     finally:
@@ -216,7 +215,10 @@ def keep(run: Run) -> None:
 
 
 def close(run: Run, reason: str) -> None:
-    """At the end: write what is not yet written, and say it if the run is not complete."""
+    """At the end: write what is not yet written, and say it if the run is not complete.
+
+    Of several processes none goes on before the files are there.
+    """
     save_last(run)
     if run.accelerator.is_main_process:
         if (
@@ -226,3 +228,4 @@ def close(run: Run, reason: str) -> None:
         run_log.write_logs(run.out_dir, run.history, asdict(run.config), run.started, reason)
         if reason in ("minutes", "signal"):
             print(f"stopped in epoch {run.epoch}: {reason}; resume=True goes on from here.")
+    run.accelerator.wait_for_everyone()

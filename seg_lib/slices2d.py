@@ -5,8 +5,7 @@
 Taught in notebook 06.
 """
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,18 @@ from seg_lib import baselines, evaluation, losses
 from seg_lib.course.profiles import Settings
 from seg_lib.data.augment import slice_augmentation
 from seg_lib.data.batches import SliceBatches
-from seg_lib.data.cases import CASES_CSV, Case, read_cases, split_cases
+from seg_lib.data.cases import CASES_CSV, Case, read_cases, with_validation
 from seg_lib.data.hu import HU_WINDOWS
 from seg_lib.data.slices import SliceSet, load_slices, pickle_to_png, slices_of_volumes
 from seg_lib.errors import InputError
-from seg_lib.inference import predict_slices
 from seg_lib.metrics import rmse
 from seg_lib.models import build_model
 from seg_lib.models.presets import fast_layout, sizes_for
 from seg_lib.pretraining import start_from
+from seg_lib.processes import batch_per_process, main_process_first
+from seg_lib.slice_inference import predict_slices
 from seg_lib.steps import segmentation_step
-from seg_lib.training import TrainConfig, fit, load_weights, seed_everything
+from seg_lib.training import fit, load_weights, seed_everything
 
 Parts = tuple[SliceSet, SliceSet, SliceSet]  # train, val, test
 
@@ -51,8 +51,6 @@ LOSSES = {
     # alone, there averaged with that of the background.
     "swin_unet": partial(losses.dice_ce, lambda_dice=0.6, lambda_ce=0.4, squared=True),
 }
-# Names of sizes that are settings of the training.
-SETTINGS = {entry.name for entry in dataclasses.fields(TrainConfig)} - {"minutes", "seed"}
 PICKLES = {"train": "lung_cancer_train.pkl", "test": "lung_cancer_test.pkl"}
 WINDOW = HU_WINDOWS["nodule"]
 AIR_BELOW = 109  # grey value of -400 HU in that window
@@ -73,9 +71,7 @@ def slices2d_parts(data: str | Path, work: str | Path, size: int, seed: int = 0)
     """
     data, work = Path(data), Path(work)
     if (data / PICKLES["train"]).is_file():
-        cases = []
-        for split, name in PICKLES.items():
-            cases += pickle_to_png(data / name, work / "png", WINDOW, size, split)
+        cases = _converted(data, work / "png", size)
     elif (data / CASES_CSV).is_file():
         cases = read_cases(data)
     else:
@@ -90,13 +86,13 @@ def slices2d_parts(data: str | Path, work: str | Path, size: int, seed: int = 0)
     return tuple(_load(part, size) for part in parts.values())
 
 
-def with_validation(cases: Sequence[Case], seed: int) -> dict[str, list[Case]]:
-    """Cases by split; where nothing validates, a fifth of the training patients does."""
-    parts = {name: [c for c in cases if c.split == name] for name in ("train", "val", "test")}
-    if not parts["val"]:
-        again = split_cases(parts["train"], {"train": 0.8, "val": 0.2}, seed)
-        parts |= {name: [c for c in again if c.split == name] for name in ("train", "val")}
-    return parts
+def _converted(data: Path, png: Path, size: int) -> list[Case]:
+    """The cases of both pickles; of several processes one converts and the others read."""
+    with main_process_first() as main:
+        if not main:
+            return read_cases(png)
+        found = [pickle_to_png(data / n, png, WINDOW, size, s) for s, n in PICKLES.items()]
+    return [case for cases in found for case in cases]
 
 
 def _load(cases: list[Case], size: int) -> SliceSet:
@@ -148,7 +144,8 @@ def train_slices(
     Args:
         parts: train, val and test slices; the test is not looked at.
         out: folder of the run.
-        sizes: network, preset, loss, batch_size, copies, encoder_weights; fields of TrainConfig.
+        sizes: network, preset, loss, batch_size (of all processes together), copies,
+            encoder_weights; fields of TrainConfig.
         seed: of weights, order and augmentation.
         how: ``network``, ``minutes``, ``resume`` where they differ from the sizes; ``pretrained``,
             a file of `seg_lib.pretraining` to start from.
@@ -161,12 +158,11 @@ def train_slices(
     if how.get("pretrained"):
         start_from(model, how["pretrained"])
     model = model.to(memory_format=fast_layout(network))
-    settings = {name: value for name, value in sizes.sizes.items() if name in SETTINGS}
-    settings |= {"seed": seed, "minutes": how.get("minutes")}
-    config = TrainConfig(checkpoint_every=max(1, sizes.epochs // 4), **settings)
+    config = sizes.train_config(seed, how.get("minutes"))
     step = partial(segmentation_step, loss=LOSSES[sizes.loss])
     repeated = train.take(list(range(len(train))) * (1 + sizes.copies))
-    batches = SliceBatches(repeated, sizes.batch_size, True, slice_augmentation(), seed=seed)
+    batch_size = batch_per_process(sizes.batch_size)
+    batches = SliceBatches(repeated, batch_size, True, slice_augmentation(), seed=seed)
     about = {"task": "slices2d", "network": network, "window": list(WINDOW), "size": sizes.size}
     about["sizes"] = numbers
     validate = slice_validation(val)
@@ -192,3 +188,11 @@ def threshold_masks(train: SliceSet, test: SliceSet) -> np.ndarray:
 
     low, _ = baselines.tune(predict, train.images[:, 0], train.labels[:, 0], range(60, 220, 10))
     return np.stack([predict(image, low) for image in test.images[:, 0]])
+
+
+def score_on_slices(model: nn.Module, parts: Parts, sizes: Settings) -> dict[str, list]:
+    """Rows of the network and of the threshold on the test slices."""
+    train, _, test = parts
+    probability = predict_slices(model, test.images)[:, 0]
+    rows = score_slices(probability >= 0.5, test, probability)
+    return {"network": rows, "threshold": score_slices(threshold_masks(train, test), test)}

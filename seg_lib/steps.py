@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seg_lib.losses import dice_ce
@@ -22,7 +23,8 @@ def segmentation_step(
     """Image in, logits out, compared with the label.
 
     Args:
-        model: (B, C, *spatial) -> logits (B, K, *spatial).
+        model: (B, C, *spatial) -> logits (B, K, *spatial), or a list of them, see
+            ``deep_supervision``.
         batch: "image" (B, C, *spatial) float in [0, 1] and "label" (B, 1, *spatial) integers.
         loss: (logits, label) -> scalar, see `seg_lib.losses`.
 
@@ -32,7 +34,30 @@ def segmentation_step(
     Taught in notebook 06.
     """
     logits = model(batch["image"])
+    if isinstance(logits, list):
+        return {"loss": deep_supervision(logits, batch["label"], loss)}
     return {"loss": loss(logits, batch["label"])}
+
+
+def deep_supervision(logits: list[Tensor], label: Tensor, loss: Loss = dice_ce) -> Tensor:
+    """Weighted mean of the loss at every step of the decoder.
+
+    Args:
+        logits: (B, K, *spatial) each, full resolution first, every next one smaller.
+        label: (B, 1, *spatial) integers; smaller ones take the nearest voxel.
+        loss: (logits, label) -> scalar.
+
+    Returns:
+        Scalar. Every halving counts half as much as the one before, and the weights add up to 1.
+
+    Source: Isensee et al. 2021, nnU-Net, https://doi.org/10.1038/s41592-020-01008-z
+    """
+    weights = [0.5**i for i in range(len(logits))]
+    total = sum(
+        weight * loss(guess, F.interpolate(label.float(), guess.shape[2:]).to(label.dtype))
+        for weight, guess in zip(weights, logits, strict=True)
+    )
+    return total / sum(weights)
 
 
 def reconstruction_step(

@@ -13,34 +13,32 @@ import numpy as np
 from torch import nn
 
 from seg_lib import evaluation
-from seg_lib.course.profiles import settings
+from seg_lib.course.profiles import Settings, settings
 from seg_lib.data.nifti import Volume, read_image, write_mask
 from seg_lib.data.slices import read_png, save_png
-from seg_lib.errors import InputError
+from seg_lib.data.volumes import Preparation
+from seg_lib.errors import InputError, Interrupted
 from seg_lib.files import write_text
-from seg_lib.inference import predict_slice, predict_slices, predict_volume
+from seg_lib.inference import SlidingWindow, predict_volume
 from seg_lib.models import build_model
-from seg_lib.slices2d import score_slices, slices2d_parts, threshold_masks, train_slices
+from seg_lib.processes import connected
+from seg_lib.run_log import read_history
+from seg_lib.slice_inference import predict_slice, predict_slicewise
+from seg_lib.slices2d import score_on_slices, slices2d_parts, train_slices
 from seg_lib.tables import write_case_table
 from seg_lib.training import load_checkpoint, load_weights
+from seg_lib.volumes3d import score_on_volumes, train_volumes, volumes3d_parts
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
     """What differs between tasks."""
 
-    load: Callable[..., Any]  # (data, work, size, seed) -> train, val, test
+    load: Callable[..., Any]  # (data, work, sizes, seed) -> train, val, test
     train: Callable[..., nn.Module]  # (parts, out, sizes, seed, ...) -> network
+    score: Callable[..., dict[str, list]]  # (network, parts, sizes) -> rows of it and of a rival
+    predict: Callable[[nn.Module, dict, Path, Path], None]  # (network, about, image, out)
     lessons: dict[str, str]  # network -> lesson with its sizes; the first is the usual one
-
-
-TASKS = {
-    "slices2d": Task(
-        slices2d_parts,
-        train_slices,
-        {"resnet50_unet": "06", "resnet18_unet": "06", "swin_unet": "07", "unetr": "08"},
-    ),
-}
 
 
 def train_task(task: str, data: Path, out: Path, profile: str, seed: int, **how: Any) -> str:
@@ -56,6 +54,7 @@ def train_task(task: str, data: Path, out: Path, profile: str, seed: int, **how:
 
     Raises:
         InputError: an unknown task or network, or faulty data.
+        Interrupted: by a signal or by ``minutes``; nothing is scored then.
     """
     if task not in TASKS:
         raise InputError(f"There is no task {task!r}; choose one of: {', '.join(TASKS)}.")
@@ -66,14 +65,19 @@ def train_task(task: str, data: Path, out: Path, profile: str, seed: int, **how:
     if (out / "best.safetensors").exists() and not how.get("resume"):
         raise InputError(f"{out}: holds a run; go on with --resume or choose another folder.")
     sizes = settings(chosen.lessons[network], profile)
-    parts = chosen.load(data, out, sizes.size, seed)
-    model = chosen.train(parts, out, sizes, seed, **how)
-    test = parts[2]
-    probability = predict_slices(model, test.images)[:, 0]
-    rows = score_slices(probability >= 0.5, test, probability)
-    write_case_table(out / "results.csv", rows)
-    threshold = score_slices(threshold_masks(parts[0], test), test)
-    summary = {"network": evaluation.summarise(rows), "threshold": evaluation.summarise(threshold)}
+    with connected() as main:  # the others of several processes have nothing to score
+        parts = chosen.load(data, out, sizes, seed)
+        model = chosen.train(parts, out, sizes, seed, **how)
+    stopped = read_history(out)["stopped"]
+    if stopped in ("minutes", "signal"):
+        raise Interrupted(f"{out}: stopped ({stopped}), saved and not scored; --resume goes on.")
+    return write_scores(chosen.score(model, parts, sizes), out) if main else ""
+
+
+def write_scores(rows: dict[str, list[dict]], out: Path) -> str:
+    """Write results.csv of the network and results.json of all, and say them."""
+    write_case_table(out / "results.csv", rows["network"])
+    summary = {name: evaluation.summarise(part) for name, part in rows.items()}
     write_text(out / "results.json", json.dumps(summary, indent=1) + "\n")
     return "\n".join(dice_line(name, values) for name, values in summary.items())
 
@@ -109,20 +113,21 @@ def predict_files(
         raise InputError(f"Two images are called {sorted(twice)[0]}; predict them one by one.")
     weights = Path(run_dir) / "best.safetensors"
     _, about = load_checkpoint(weights)
+    task = TASKS[about.get("task", "slices2d")]
     model = build_model(about["network"], **about.get("sizes", {}))
     load_weights(model, weights)
     outcomes = []
     for image in images:
         try:
-            _predict_file(model, about, Path(image), out / Path(image).name)
+            task.predict(model, about, Path(image), out / Path(image).name)
             outcomes.append((image, None))
         except InputError as fault:
             outcomes.append((image, str(fault)))
     return outcomes
 
 
-def _predict_file(model: nn.Module, about: dict[str, Any], image: Path, out: Path) -> None:
-    """Mask of one file, written under ``out``; 2D networks go through a volume slice by slice."""
+def predict_by_slices(model: nn.Module, about: dict[str, Any], image: Path, out: Path) -> None:
+    """Mask of one slice or volume from a 2D network, written as ``out``."""
     if image.suffix == ".png":
         mask = predict_slice(model, read_png(image)) >= 0.5
         save_png(out, mask.astype(np.uint8) * 255)
@@ -132,7 +137,7 @@ def _predict_file(model: nn.Module, about: dict[str, Any], image: Path, out: Pat
     if about.get("native_pixels"):
         mask = predict_padded(model, volume, window, size)
     else:
-        mask = predict_volume(model, volume, window, size)
+        mask = predict_slicewise(model, volume, window, size)
     write_mask(out, mask, volume)
 
 
@@ -142,9 +147,44 @@ def predict_padded(model: nn.Module, volume: Volume, window: tuple, size: int) -
     before = [-(-n // 2) for n in missing]  # the halves of `centred`, seen from the other end
     pads = [(b, n - b) for b, n in zip(before, missing, strict=True)] + [(0, 0)]
     larger = np.pad(volume.array, pads, constant_values=window[0])
-    mask = predict_volume(model, dataclasses.replace(volume, array=larger), window)
+    mask = predict_slicewise(model, dataclasses.replace(volume, array=larger), window)
     x, y = (slice(b, b + n) for b, n in zip(before, volume.array.shape, strict=False))
     return mask[x, y]
+
+
+def predict_by_windows(model: nn.Module, about: dict[str, Any], image: Path, out: Path) -> None:
+    """Mask of one volume from a 3D network, written as ``out``."""
+    volume = read_image(image)
+    prepared_as = Preparation(**{k: _tuple(v) for k, v in about["preparation"].items()})
+    how = SlidingWindow(patch=tuple(about["patch"]))
+    write_mask(out, predict_volume(model, volume, prepared_as, how), volume)
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def load_slices(data: Path, work: Path, sizes: Settings, seed: int) -> Any:
+    """Train, val and test slices of the size of the lesson."""
+    return slices2d_parts(data, work, sizes.size, seed)
+
+
+TASKS = {
+    "slices2d": Task(
+        load_slices,
+        train_slices,
+        score_on_slices,
+        predict_by_slices,
+        {"resnet50_unet": "06", "resnet18_unet": "06", "swin_unet": "07", "unetr": "08"},
+    ),
+    "volumes3d": Task(
+        volumes3d_parts,
+        train_volumes,
+        score_on_volumes,
+        predict_by_windows,
+        dict.fromkeys(("unet3d", "monai_unet", "segresnet", "swin_unetr"), "10"),
+    ),
+}
 
 
 def evaluate_to_csv(predictions_dir: Path, reference_dir: Path, out: Path) -> str:

@@ -47,3 +47,18 @@ def no_network(monkeypatch):
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture
+def small_profile() -> dict[str, str]:
+    """An environment in which ``seg-lib train slices2d --profile smoke`` is a matter of seconds."""
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent / "small_profile"), *_path()]),
+        "SEG_LIB_TEST_EPOCHS": "2",
+        "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "true",
+    }
+
+
+def _path() -> list[str]:
+    return [folder for folder in [os.environ.get("PYTHONPATH")] if folder]

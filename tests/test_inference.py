@@ -1,4 +1,4 @@
-"""From network to mask: padding, batches, flips and lack of memory must not change the answer."""
+"""The sliding window: what it may change (time, memory) and what it may not (the answer)."""
 
 import warnings
 from pathlib import Path
@@ -9,284 +9,243 @@ import torch
 from torch import nn
 
 from seg_lib.data.nifti import Volume, read_image, read_mask, write_image, write_mask
+from seg_lib.data.volumes import Preparation
 from seg_lib.errors import InputError
 from seg_lib.inference import (
-    foreground_probability,
-    largest_component,
-    predict_slice,
-    predict_slices,
+    SlidingWindow,
+    Windows,
+    foreground_of,
+    labels_of,
     predict_volume,
+    sliding_window,
 )
+from seg_lib.memory import keep_memory
+from seg_lib.models.unet3d import UNet3d
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny layers: two threads would spend their time waiting for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+class Pointwise(nn.Module):
+    """A network whose answer at a voxel depends on that voxel alone; counts what it sees."""
 
-
-class Bright(nn.Module):
-    """A network that needs no training: foreground where the pixel is brighter than 0.5."""
-
-    def __init__(self):
+    def __init__(self, classes=1):
         super().__init__()
-        self.scale = nn.Parameter(torch.tensor(20.0))
-
-    def forward(self, image):
-        assert image.shape[2] % 32 == 0 and image.shape[3] % 32 == 0
-        return (image - 0.5) * self.scale
-
-
-def u_like():
-    """Strides, skips, batch norm and dropout on images whose sides divide by 4."""
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(1, 4, 3, stride=2, padding=1),
-        nn.BatchNorm2d(4),
-        nn.ReLU(),
-        nn.Dropout(0.5),
-        nn.Upsample(scale_factor=2),
-        nn.Conv2d(4, 1, 3, padding=1),
-    )
-
-
-def images(n=5, height=40, width=33):
-    return np.random.default_rng(0).random((n, 1, height, width), dtype=np.float32)
-
-
-def volume_of(array, spacing=(1.0, 2.0, 3.0)):
-    affine = np.diag([*spacing, 1.0])
-    return Volume(array.astype(np.float32), affine, affine, array.shape, Path("made-up.nii.gz"))
-
-
-def test_the_probability_of_a_known_network():
-    found = predict_slices(Bright(), images())
-    assert found.shape == (5, 1, 40, 33) and found.dtype == np.float32
-    assert np.allclose(found, 1 / (1 + np.exp(-20 * (images() - 0.5))), atol=1e-6)
-
-
-@pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 64])
-def test_any_batch_size_gives_the_same(batch_size):
-    model = u_like()
-    assert np.allclose(
-        predict_slices(model, images(), batch_size), predict_slices(model, images(), 4), atol=1e-6
-    )
-
-
-def test_bytes_and_floats_and_tensors_are_the_same_image():
-    grey = (images() * 255).astype(np.uint8)
-    from_bytes = predict_slices(Bright(), grey)
-    assert np.allclose(from_bytes, predict_slices(Bright(), grey / 255.0), atol=1e-6)
-    assert np.array_equal(from_bytes, predict_slices(Bright(), torch.from_numpy(grey)))
-
-
-def test_an_image_that_needs_no_padding_goes_in_as_it_is():
-    model, image = u_like().eval(), images(2, 32, 64)
-    with torch.inference_mode():
-        expected = model(torch.from_numpy(image)).sigmoid().numpy()
-    assert np.array_equal(predict_slices(model, image), expected)
-
-
-def test_padding_repeats_the_border():
-    """A bright border pixel stays bright: with black padding a smoothing network would dim it."""
-    smooth = nn.Conv2d(1, 1, 3, padding=1, bias=False)
-    nn.init.constant_(smooth.weight, 1 / 9)
-    found = predict_slices(smooth, np.ones((1, 1, 33, 33), np.float32))
-    at_the_seam = found[0, 0, 1:-1, -1]  # the last column before the padding
-    assert np.allclose(at_the_seam, 1 / (1 + np.exp(-1)), atol=1e-6)
-
-
-def test_flips_average_the_four_mirror_images():
-    model, image = u_like().eval(), images(1, 32, 32)
-    with torch.inference_mode():
-        x = torch.from_numpy(image)
-        views = [model(x.flip(d)).sigmoid().flip(d) for d in ((), (2,), (3,), (2, 3))]
-    expected = torch.stack(views).mean(dim=0).numpy()
-    assert np.allclose(predict_slices(model, image, flips=True), expected, atol=1e-6)
-    assert not np.allclose(predict_slices(model, image), expected, atol=1e-4)
-
-
-def test_flips_make_the_answer_independent_of_the_side():
-    model, image = u_like(), images(1, 40, 50)
-    once = predict_slices(model, image, flips=True)
-    mirrored = predict_slices(model, image[..., ::-1].copy(), flips=True)
-    assert once.shape == mirrored.shape
-    centred = np.s_[..., 8:-26]  # the padding lies on the right, so its neighbours may differ
-    assert np.allclose(once[centred], mirrored[..., ::-1][centred], atol=1e-6)
-
-
-def test_the_mode_of_every_layer_is_given_back():
-    model = u_like().train()
-    model[1].eval()  # a frozen batch norm in a network that trains
-    modes = [module.training for module in model.modules()]
-    statistics = model[1].running_mean.clone()
-    assert np.array_equal(predict_slices(model, images()), predict_slices(model, images()))
-    assert [module.training for module in model.modules()] == modes
-    assert torch.equal(model[1].running_mean, statistics)
-
-
-def test_the_mode_is_given_back_after_an_error_too():
-    model = u_like().train()
-    with pytest.raises(RuntimeError):
-        predict_slices(model, images()[:, :, :, :0])
-    assert all(module.training for module in model.modules())
-
-
-@pytest.mark.parametrize("shape", [(4, 8, 8), (2, 3, 8, 8), (8, 8)])
-def test_other_shapes_are_refused(shape):
-    with pytest.raises(InputError, match="N, 1, H, W"):
-        predict_slices(Bright(), np.zeros(shape, np.float32))
-
-
-def test_no_slices_give_no_slices():
-    assert predict_slices(Bright(), images(0)).shape == (0, 1, 40, 33)
-
-
-class Greedy(Bright):
-    """Runs out of memory with more than two slices at once."""
-
-    def __init__(self, most=2, error=None):
-        super().__init__()
-        self.most, self.batches = most, []
-        self.error = error or torch.OutOfMemoryError("CUDA out of memory.")
+        self.scale = nn.Parameter(torch.linspace(10, 20, classes).view(1, classes, 1, 1, 1))
+        self.batches = []
 
     def forward(self, image):
         self.batches.append(len(image))
+        return (image - 0.5) * self.scale
+
+
+def image(shape=(20, 17, 13), seed=0):
+    return torch.rand(1, 1, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("blend", ["constant", "gaussian"])
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.8])
+def test_windows_of_a_pointwise_network_give_the_whole_image(blend, overlap):
+    how = SlidingWindow((8, 8, 8), overlap, blend)
+    network = Pointwise(2)
+    assert torch.allclose(sliding_window(network, image(), how), network(image()), atol=1e-5)
+
+
+def test_an_image_smaller_than_the_window():
+    how = SlidingWindow((32, 32, 32))
+    network = Pointwise()
+    assert torch.allclose(sliding_window(network, image(), how), network(image()), atol=1e-5)
+
+
+def test_the_batch_does_not_change_the_answer():
+    torch.manual_seed(0)
+    network = UNet3d(features=(4, 8), blocks=(1, 1))
+    found = [
+        sliding_window(network, image(), SlidingWindow((8, 8, 8), batch_size=n)) for n in (1, 2, 5)
+    ]
+    assert (found[0] - found[1]).abs().max() < 1e-4 and (found[0] - found[2]).abs().max() < 1e-4
+
+
+def test_bf16_is_near_and_the_result_float32():
+    torch.manual_seed(0)
+    network = UNet3d(features=(4, 8), blocks=(1, 1))
+    exact = sliding_window(network, image(), SlidingWindow((8, 8, 8)))
+    near = sliding_window(network, image(), SlidingWindow((8, 8, 8), precision="bf16"))
+    assert near.dtype == torch.float32 and not torch.equal(exact, near)
+    assert (exact - near).abs().mean() < 0.05 * exact.abs().mean()
+
+
+def test_windows_of_air_are_background_unseen():
+    half = image((32, 8, 8))
+    half[:, :, 12:] = 0
+    seen = {}
+    for skip in (True, False):
+        network = Pointwise()
+        how = SlidingWindow((8, 8, 8), 0.0, "constant", 1, skip_air=skip)
+        seen[skip] = sliding_window(network, half, how), sum(network.batches)
+    assert seen[False][1] == 4 and seen[True][1] == 2
+    assert torch.equal(seen[True][0][:, :, :16], seen[False][0][:, :, :16])
+    assert (seen[True][0][:, :, 16:] == -20).all()
+
+
+def test_air_is_background_of_several_classes():
+    windows = Windows(Pointwise(3), SlidingWindow((4, 4, 4)))
+    windows(torch.ones(1, 1, 4, 4, 4))
+    logits = windows(torch.zeros(2, 1, 4, 4, 4))
+    assert (logits.argmax(1) == 0).all() and (windows.run, windows.skipped) == (1, 2)
+
+
+def test_flips_of_a_network_without_direction_change_nothing():
+    how = SlidingWindow((8, 8, 8), flips=True)
+    plain = sliding_window(Pointwise(), image(), SlidingWindow((8, 8, 8)))
+    assert torch.allclose(sliding_window(Pointwise(), image(), how), plain, atol=1e-5)
+
+
+def test_flips_make_any_network_symmetric():
+    torch.manual_seed(0)
+    network = UNet3d(features=(4, 8), blocks=(1, 1))
+    how = SlidingWindow((16, 16, 16), flips=True)
+    there = image((16, 16, 16))
+    mirrored = sliding_window(network, there.flip(2), how).flip(2)
+    assert torch.allclose(sliding_window(network, there, how), mirrored, atol=1e-4)
+
+
+def test_overlap_08_costs_what_the_lesson_says():
+    counts = []
+    for overlap in (0.5, 0.8):
+        network = Pointwise()
+        sliding_window(network, image((64, 64, 64)), SlidingWindow((16, 16, 16), overlap))
+        counts.append(sum(network.batches))
+    assert counts[0] == 7**3 and counts[1] == 17**3
+
+
+class Greedy(Pointwise):
+    """Out of memory with more than one window."""
+
+    def forward(self, image):
         if len(image) > self.most:
-            raise self.error
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         return super().forward(image)
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory."),
-        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
-    ],
-    ids=["GPU", "CPU"],
-)
-def test_out_of_memory_halves_the_batch_and_changes_nothing(error):
-    model = Greedy(error=error)
-    with pytest.warns(RuntimeWarning, match="Out of memory with 5") as said:
-        found = predict_slices(model, images(5), batch_size=8)
-    assert len(said) == 1
-    assert model.batches == [5, 2, 2, 1]  # once down, it stays down
-    assert np.allclose(found, predict_slices(Bright(), images(5)), atol=1e-6)
+def test_out_of_memory_halves_the_batch_and_says_so():
+    network = Greedy()
+    network.most = 1
+    how = SlidingWindow((8, 8, 8), batch_size=2)
+    with pytest.warns(RuntimeWarning, match="going on with 1"):
+        found = sliding_window(network, image(), how)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert torch.equal(found, sliding_window(Pointwise(), image(), how))
+    network.most = 0
+    with pytest.raises(InputError, match=r"One window of \(8, 8, 8\)"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sliding_window(network, image(), how)
 
 
-def test_one_slice_too_many_is_an_error_with_advice():
-    with warnings.catch_warnings(), pytest.raises(InputError, match="40 x 33 pixels"):
-        warnings.simplefilter("ignore", RuntimeWarning)
-        predict_slices(Greedy(most=0), images(5))
-
-
-def test_other_errors_of_the_network_are_not_hidden():
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        predict_slices(Greedy(most=0, error=RuntimeError("shapes cannot be multiplied")), images())
-
-
-def test_softmax_networks_give_the_probability_of_not_being_background():
-    logits = torch.tensor([0.0, 1.0, 2.0]).reshape(1, 3, 1, 1)
-    e = np.exp([0.0, 1.0, 2.0])
-    assert foreground_probability(logits).item() == pytest.approx((e[1] + e[2]) / e.sum())
-    two = torch.tensor([0.3, 1.5]).reshape(1, 2, 1, 1)  # equal to a sigmoid of the difference
-    one = torch.tensor([[[[1.2]]]])
-    assert foreground_probability(two).item() == pytest.approx(foreground_probability(one).item())
-
-
-def test_one_slice():
-    image = images(1)[0, 0]
-    assert np.array_equal(predict_slice(Bright(), image), predict_slices(Bright(), images(1))[0, 0])
-
-
-WINDOW = (-1000.0, 400.0)  # its middle is -300 HU: what Bright takes for foreground
-
-
-def box_volume():
-    hu = np.full((37, 45, 9), -900.0)
-    hu[5:12, 20:40, 2:6] = 50.0
-    return volume_of(hu)
-
-
-@pytest.mark.parametrize("flips", [False, True])
-def test_a_volume_comes_back_on_its_own_grid(flips):
-    """Neither mirrored nor turned nor shifted: an off-centre box is found where it is."""
-    volume = box_volume()
-    mask = predict_volume(Bright(), volume, WINDOW, flips=flips)
-    assert mask.dtype == np.uint8
-    assert np.array_equal(mask, volume.array > -300)
-
-
-def test_resizing_to_the_training_size_and_back_finds_the_box():
-    seen = []
-
-    class Sized(Bright):
+def test_other_errors_are_not_taken_for_lack_of_memory():
+    class Broken(nn.Module):
         def forward(self, image):
-            seen.append(image.shape[2:])
-            return super().forward(image)
+            raise RuntimeError("a bug")
 
-    volume = box_volume()
-    mask = predict_volume(Sized(), volume, WINDOW, size=64, batch_size=4)
-    assert seen == [(64, 64)] * 3  # nine slices
-    truth = volume.array > -300
-    overlap = 2 * (mask & truth).sum() / (mask.sum() + truth.sum())
-    assert mask.shape == truth.shape and overlap > 0.9
+    with pytest.raises(RuntimeError, match="a bug"):
+        sliding_window(Broken(), image(), SlidingWindow((8, 8, 8)))
 
 
-def test_threshold_and_largest_component():
-    hu = box_volume().array
-    hu[30:32, 3:5, 3] = 50.0  # four voxels elsewhere
-    volume = volume_of(hu)
-    both = predict_volume(Bright(), volume, WINDOW)
-    one = predict_volume(Bright(), volume, WINDOW, largest=True)
-    assert both.sum() - one.sum() == 4 and one[30:32, 3:5].sum() == 0
-    assert predict_volume(Bright(), volume, WINDOW, threshold=0.0).all()
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"overlap": 1.0}, "0 to below 1"),
+        ({"blend": "linear"}, "constant, gaussian"),
+        ({"precision": "fp8"}, "no, bf16"),
+        ({"patch": (8, 8)}, "three sides"),
+        ({"batch_size": 0}, "at least 1"),
+    ],
+)
+def test_wrong_numbers_are_named(wrong, says):
+    with pytest.raises(InputError, match=says):
+        SlidingWindow(**wrong)
 
 
-def test_from_file_to_file_in_any_storage_order(tmp_path):
-    """A mask written for a flipped and permuted scan lies on the same place in the patient."""
-    truth = box_volume().array > -300
-    stored = np.transpose(box_volume().array, (2, 0, 1))[::-1]  # z reversed first, then x, y
-    affine = np.array([[0, 1, 0, 0], [0, 0, 2, 0], [-3, 0, 0, 24], [0, 0, 0, 1]], float)
-    write_image(tmp_path / "scan.nii.gz", stored, affine)
-    volume = read_image(tmp_path / "scan.nii.gz")
-    mask = predict_volume(Bright(), volume, WINDOW)
+def box_volume(tmp_path, affine=None):
+    """Air with a bright box in it, read from a file."""
+    hu = np.full((24, 20, 16), -1000.0)
+    hu[4:20, 4:16, 2:14] = -300
+    hu[10:14, 8:12, 6:10] = 300
+    affine = np.diag([-2.0, -2.0, 3.0, 1.0]) if affine is None else affine  # stored LPS
+    write_image(tmp_path / "ct.nii.gz", hu, affine)
+    return read_image(tmp_path / "ct.nii.gz"), hu > 0
+
+
+def test_from_file_to_file(tmp_path):
+    """A mask from windows of a cropped volume lies where the bright box is stored."""
+    volume, truth = box_volume(tmp_path)
+    how = Preparation(box="body", margin_mm=4.0, window=(-1000, 400))
+    mask = predict_volume(Pointwise(), volume, how, SlidingWindow((8, 8, 8)), threshold=0.9)
     write_mask(tmp_path / "mask.nii.gz", mask, like=volume)
-    assert np.array_equal(read_mask(tmp_path / "mask.nii.gz", like=volume).array, truth)
+    stored = read_mask(tmp_path / "mask.nii.gz", like=volume).array
+    assert np.array_equal(stored[::-1, ::-1], truth)
 
 
-def test_the_largest_component_by_hand():
-    mask = np.array(
-        [
-            [1, 1, 0, 0, 1],
-            [0, 0, 0, 0, 1],
-            [0, 0, 1, 0, 1],
-        ],
-        np.uint8,
-    )
-    expected = np.zeros_like(mask)
-    expected[:, 4] = 1
-    kept = largest_component(mask)
-    assert kept.dtype == mask.dtype and np.array_equal(kept, expected)
+def test_at_another_spacing_the_mask_has_the_shape_of_the_file(tmp_path):
+    volume, truth = box_volume(tmp_path)
+    how = Preparation(spacing_mm=(1.0, 1.0, 1.5), box="body", window=(-1000, 400))
+    mask = predict_volume(Pointwise(), volume, how, SlidingWindow((16, 16, 16)), threshold=0.9)
+    assert mask.shape == truth.shape and mask.dtype == np.uint8
+    assert abs(int(mask.sum()) - int(truth.sum())) <= 0.6 * truth.sum()
+    assert mask[::-1, ::-1][11:13, 9:11, 7:9].all() and not mask[::-1, ::-1][~truth].all()
 
 
-@pytest.mark.parametrize(("connectivity", "voxels"), [(1, 1), (2, 2), (3, 3), (None, 3)])
-def test_connectivity_says_what_touching_is(connectivity, voxels):
-    """Three voxels in a chain: the first two share an edge, the last two only a corner."""
-    mask = np.zeros((4, 4, 4), bool)
-    mask[0, 0, 0] = mask[0, 1, 1] = mask[1, 2, 2] = True
-    assert largest_component(mask, connectivity).sum() == voxels
+def test_softmax_of_two_classes_is_argmax_at_one_half(tmp_path):
+    volume, _ = box_volume(tmp_path)
+    how = Preparation(box="all", window=(-1000, 300))  # no voxel at exactly one half
+    two = predict_volume(Pointwise(2), volume, how, SlidingWindow((8, 8, 8)))
+    logits = Pointwise(2)(torch.from_numpy((volume.array + 1000) / 1300)[None, None])
+    assert np.array_equal(two, labels_of(logits))
 
 
-def test_largest_component_of_nothing_of_one_and_of_equals():
-    empty = np.zeros((3, 3), np.uint8)
-    assert largest_component(empty).sum() == 0
-    one = np.eye(3, dtype=np.uint8)
-    assert np.array_equal(largest_component(one), one)
-    assert np.array_equal(largest_component(np.array([1, 0, 1])), [1, 0, 0])
-    kept = largest_component(one)
-    kept[:] = 0
-    assert one.sum() == 3  # the argument is never changed
+def test_three_classes_are_labels():
+    logits = torch.zeros(1, 3, 20, 2, 2)
+    logits[0, 2, 5:] = 1
+    logits[0, 1, 12:] = 2
+    labels = labels_of(logits)[:, 0, 0]
+    assert labels.tolist() == [0] * 5 + [2] * 7 + [1] * 8 and labels.dtype == np.uint8
+
+
+def test_foreground_slab_by_slab_is_the_sigmoid():
+    logits = torch.randn(1, 1, 37, 3, 3)
+    assert np.allclose(foreground_of(logits), torch.sigmoid(logits)[0, 0], atol=1e-6)
+
+
+def test_more_than_two_classes_come_back_to_the_grid():
+    hu = np.full((10, 10, 10), 300.0, np.float32)
+    volume = Volume(hu, np.eye(4), np.eye(4), hu.shape, Path())
+    mask = predict_volume(Pointwise(3), volume, Preparation(box="all"), SlidingWindow((8, 8, 8)))
+    assert mask.shape == (10, 10, 10) and (mask == 2).all()
+
+
+def test_memory_is_kept_once():
+    assert keep_memory() is keep_memory()
+
+
+def test_peak_memory_of_a_large_scan():
+    """Bounded by the arrays that must exist: 4 bytes a voxel each for HU, image, two logits, …"""
+    import subprocess
+    import sys
+
+    code = """
+import resource, numpy as np, torch
+from pathlib import Path
+from torch import nn
+from seg_lib.data.nifti import Volume
+from seg_lib.data.volumes import Preparation
+from seg_lib.inference import SlidingWindow, predict_volume
+class Two(nn.Module):
+    def forward(self, image): return torch.cat([-image, image - 1], 1)
+import monai.inferers
+start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+hu = np.zeros((256, 256, 100), np.float32)
+volume = Volume(hu, np.eye(4), np.eye(4), hu.shape, Path("x"))
+predict_volume(Two(), volume, Preparation(box="all"), SlidingWindow((128, 128, 96), 0.25))
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - start) * 1024 / hu.size)
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    bytes_a_voxel = float(out.stdout)
+    assert bytes_a_voxel * 512 * 512 * 400 + 0.5e9 <= 6e9

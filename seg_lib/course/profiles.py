@@ -6,10 +6,14 @@ takes more than 1.5 times its budget. ``size`` is in pixels per side (slices) or
 x, y and z (volumes).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 
 from seg_lib.errors import InputError
+from seg_lib.schedules import TrainConfig
+
+# Names of sizes that are settings of the training.
+OF_TRAINING = {entry.name for entry in fields(TrainConfig)} - {"minutes", "seed"}
 
 # Longest budget of a lesson, in seconds. "paper" is a preset with its honest price, not a CI job.
 LONGEST_S = {"smoke": 60, "laptop": 300, "gpu": 1200, "paper": float("inf")}
@@ -50,6 +54,12 @@ SGD = {
     "schedule": "plateau", "min_lr": 1e-7, "early_stopping": 20, "loss": "dice_ce",
 }
 GPU = {"n_cases": 944, "phantom_size": 512, "size": 256, "batch_size": 16, "preset": "paper"}
+
+PATCHES = {
+    "network": "unet3d", "preset": "small", "loss": "dice_ce", "optimizer": "adamw",
+    "learning_rate": 2e-3, "phantom_size": (128, 128, 48), "spacing_mm": None, "box": "lungs",
+    "patch": (48, 48, 32), "batch_size": 4, "patches": 8, "positives": 0.5, "validate_every": 2,
+}
 
 TABLE = {
     "00": {
@@ -149,11 +159,34 @@ TABLE = {
         | {"epochs_of": {"resnet50_unet": 100, "swin_unet": 150, "unetr": 100}}
         | {"budget_s": 120000, "budget_mb": 16000},
     },
+    "10": {
+        "smoke": PATCHES
+        | {"n_cases": 12, "phantom_size": (96, 96, 32), "epochs": 6, "patches": 4}
+        | {"budget_s": 60, "budget_mb": 2500},
+        "laptop": PATCHES
+        | {"n_cases": 30, "epochs": 20, "budget_s": 280, "budget_mb": 3500},
+        "gpu": PATCHES
+        | {"n_cases": 120, "phantom_size": (256, 256, 96), "patch": (96, 96, 64), "epochs": 60}
+        | {"preset": "paper", "budget_s": 1200, "budget_mb": 12000},
+        # Source 003: 291 volumes, patches of 160 x 160 x 64, a quarter of them positive, one in a
+        # batch, AdamW 3e-4, 300 epochs: 20 h on two A40.
+        "paper": PATCHES
+        | {"n_cases": 291, "phantom_size": (512, 512, 160), "patch": (160, 160, 64)}
+        | {"network": "swin_unetr", "preset": "paper", "batch_size": 1, "patches": 1}
+        | {"positives": 0.25, "learning_rate": 3e-4, "weight_decay": 1e-6, "epochs": 300}
+        | {"budget_s": 144000, "budget_mb": 48000},
+    },
     "12": {
         "smoke": SMALL | {"n_cases": 6, "budget_s": 30, "budget_mb": 1000},
         "laptop": USUAL | {"n_cases": 20, "budget_s": 60, "budget_mb": 1000},
         "gpu": LARGE | {"n_cases": 40, "budget_s": 240, "budget_mb": 2000},
         "paper": LARGE | {"n_cases": 40, "budget_s": 240, "budget_mb": 2000},
+    },
+    "18": {
+        "smoke": SMALL | {"n_cases": 6, "budget_s": 30, "budget_mb": 1000},
+        "laptop": SMALL | {"n_cases": 12, "budget_s": 60, "budget_mb": 1000},
+        "gpu": USUAL | {"n_cases": 30, "budget_s": 240, "budget_mb": 2000},
+        "paper": USUAL | {"n_cases": 30, "budget_s": 240, "budget_mb": 2000},
     },
 }
 
@@ -174,6 +207,12 @@ class Settings:
             return self.sizes[name]
         row = f"lesson {self.notebook}, profile {self.profile}"
         raise AttributeError(f"{row}: no size {name!r}; there are {', '.join(self.sizes)}.")
+
+    def train_config(self, seed: int, minutes: float | None = None) -> TrainConfig:
+        """The sizes that are settings of a training, as such."""
+        chosen = {name: value for name, value in self.sizes.items() if name in OF_TRAINING}
+        chosen = {"checkpoint_every": max(1, self.epochs // 4)} | chosen
+        return TrainConfig(seed=seed, minutes=minutes, **chosen)
 
     def budget_line(self) -> str:
         """What the lesson will cost, in a line for a person."""

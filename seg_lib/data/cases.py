@@ -25,7 +25,15 @@ from seg_lib.data.case_rules import (
 from seg_lib.errors import DataWarning, InputError
 from seg_lib.files import write_text
 
-__all__ = ["CASES_CSV", "Case", "pair_by_name", "read_cases", "split_cases", "write_cases"]
+__all__ = [
+    "CASES_CSV",
+    "Case",
+    "pair_by_name",
+    "read_cases",
+    "split_cases",
+    "with_validation",
+    "write_cases",
+]
 
 CASES_CSV = "cases.csv"
 COLUMNS = tuple(field.name for field in dataclasses.fields(Case))
@@ -123,6 +131,15 @@ def _shares(n_patients: int, fractions: dict[str, float]) -> list[tuple[str, int
         if wanted[split] > 0 and counts[split] == 0 and counts[largest] > 1:
             counts[split], counts[largest] = 1, counts[largest] - 1
     return list(counts.items())
+
+
+def with_validation(cases: Sequence[Case], seed: int) -> dict[str, list[Case]]:
+    """Cases by split; where nothing validates, a fifth of the training patients does."""
+    parts = {name: [c for c in cases if c.split == name] for name in ("train", "val", "test")}
+    if not parts["val"]:
+        again = split_cases(parts["train"], {"train": 0.8, "val": 0.2}, seed)
+        parts |= {name: [c for c in again if c.split == name] for name in ("train", "val")}
+    return parts
 
 
 def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:

@@ -1,4 +1,4 @@
-"""The sizes of the 2D networks: as in the papers, and small ones that a CPU can train."""
+"""The sizes of the networks: as in the papers, and small ones that a CPU can train."""
 
 from typing import Any
 
@@ -15,11 +15,20 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "small": {"width": 48, "heads": (2, 4, 8, 16), "drop_path": 0.0},
     },
     "unetr": {"paper": {}, "small": {"hidden": 192, "heads": 3}},
+    "unet3d": {
+        "paper": {"deep_supervision": True},
+        "small": {"features": (16, 32, 64, 128), "blocks": (1, 1, 1, 1)},
+    },
+    "monai_unet": {"paper": {}, "small": {"features": (8, 16, 32, 64), "dropout": 0.0}},
+    "swin_unetr": {"paper": {"dropout": 0.2}, "small": {"features": 12}},
+    "segresnet": {"paper": {"features": 32}, "small": {"features": 8}},
 }
 
 
 def sizes_for(network: str, image_size: int, preset: str = "paper") -> dict[str, Any]:
-    """What ``build_model(network, **sizes)`` needs for square images of ``image_size`` pixels.
+    """What ``build_model(network, **sizes)`` needs for images of ``image_size`` a side.
+
+    3D networks take any patch whose sides divide, and do not ask for the size.
 
     Raises:
         InputError: no such preset, or no window of Swin-Unet fits the size.

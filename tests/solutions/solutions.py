@@ -93,6 +93,26 @@ def holm(p_values):
     return corrected.tolist()
 
 
+def encode(mask):
+    flat = np.concatenate([[0], np.asarray(mask).ravel().astype(int), [0]])
+    edges = np.flatnonzero(np.diff(flat))
+    runs = zip(edges[::2] + 1, edges[1::2] - edges[::2], strict=True)
+    return " ".join(f"{start} {length}" for start, length in runs)
+
+
+def final_score(rows):
+    errors = [recist_error(row[size], row[f"{size}_true"]) for row in rows for size in "dv"]
+    return (1 - np.mean([row["dice"] for row in rows]) + 2 * np.mean(errors)) / 3
+
+
+def average_gradient(gradients, sizes):
+    return sum(size * g for size, g in zip(sizes, gradients, strict=True)) / sum(sizes)
+
+
+def batches_of(process, n_processes, n_batches):
+    return list(range(process, n_batches // n_processes * n_processes, n_processes))
+
+
 SOLUTIONS = {
     "00a": (-1350, 150),
     "00b": largest_lesion_slice,
@@ -117,6 +137,12 @@ SOLUTIONS = {
     "12a": dice,
     "12b": recist_error,
     "12c": iou_from_dice,
+    "18a": encode,
+    "18b": final_score,
+    "18c": 4,
+    "19a": 10,
+    "19b": average_gradient,
+    "19c": batches_of,
 }
 
 
@@ -156,5 +182,11 @@ STUBS = {
     "12a": unsolved,
     "12b": unsolved,
     "12c": unsolved,
+    "18a": unsolved,
+    "18b": unsolved,
+    "18c": ...,
+    "19a": ...,
+    "19b": unsolved,
+    "19c": unsolved,
 }
 TO_REPAIR = {"06b"}  # exercises that begin with a wrong answer instead of none

@@ -1,0 +1,135 @@
+"""Batches of patches cut from prepared volumes. Taught in notebook 10.
+
+A volume of 512 x 512 x 300 does not fit into a training step, and almost all of it is no lesion. A
+patch does, and a chosen share of the patches has a lesion voxel in its middle.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seg_lib.data.volumes import Prepared
+from seg_lib.errors import InputError
+
+Augment3d = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+
+
+class PatchBatches:
+    """Iterate over patches; which ones follows from (seed, epoch) alone.
+
+    Args:
+        volumes: with labels.
+        patch: voxels along x, y and z; smaller volumes are padded with 0.
+        batch_size: patches in a batch.
+        patches: of each volume in an epoch.
+        positives: share of patches whose middle is a lesion voxel; a volume without lesion gives
+            none. Source 003 took 0.25.
+        augment: (image (B, 1, *patch), label, generator) -> the same.
+        seed: of choice and augmentation.
+
+    Yields:
+        {"image": (B, 1, *patch) float32 in [0, 1], "label": (B, 1, *patch) int64, "case": names}.
+
+    Raises:
+        InputError: no volumes, or one without label.
+    """
+
+    def __init__(
+        self,
+        volumes: Sequence[Prepared],
+        patch: Sequence[int],
+        batch_size: int = 2,
+        patches: int = 4,
+        positives: float = 0.5,
+        augment: Augment3d | None = None,
+        seed: int = 0,
+    ):
+        unlabelled = [v.case.case if v.case else "?" for v in volumes if v.label is None]
+        if not volumes or unlabelled:
+            raise InputError(
+                f"patches of {len(volumes)} volumes, without label: {unlabelled[:5]}; give at "
+                "least one volume, each with its label."
+            )
+        self.volumes, self.patch, self.batch_size = list(volumes), tuple(patch), batch_size
+        self.patches, self.positives, self.augment = patches, positives, augment
+        self.seed, self.epoch = seed, 0
+        # Where lesion and other voxels lie is looked up once, not in every epoch.
+        self.foreground = [np.flatnonzero(v.label) for v in self.volumes]
+        self.background = [np.flatnonzero(v.label == 0) for v in self.volumes]
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose patches the next pass has."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self.volumes) * self.patches // self.batch_size)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        chance = np.random.default_rng([self.seed, self.epoch])
+        order = chance.permutation(np.repeat(np.arange(len(self.volumes)), self.patches))
+        seeds = chance.integers(2**31, size=len(order))
+        for start in range(0, len(order), self.batch_size):
+            stop = start + self.batch_size
+            yield self._batch(order[start:stop], seeds[start:stop])
+
+    def _batch(self, chosen: np.ndarray, seeds: np.ndarray) -> dict[str, Any]:
+        cut = [self.cut(int(i), int(seed)) for i, seed in zip(chosen, seeds, strict=True)]
+        image, label = (torch.stack(parts) for parts in zip(*cut, strict=True))
+        if self.augment:
+            generator = torch.Generator().manual_seed(int(seeds[0]))
+            image, label = self.augment(image, label.long(), generator)
+        cases = [self.volumes[i].case for i in chosen]
+        names = [
+            case.case if case else f"volume {i}" for case, i in zip(cases, chosen, strict=True)
+        ]
+        return {"image": image, "label": label.long(), "case": names}
+
+    def cut(self, index: int, seed: int) -> tuple[Tensor, Tensor]:
+        """One patch (1, *patch) and its label, by MONAI's RandCropByPosNegLabel."""
+        from monai.transforms import RandCropByPosNegLabel, SpatialPad
+
+        volume = self.volumes[index]
+        image, label = (torch.from_numpy(a)[None] for a in (volume.image, volume.label))
+        foreground, background = self.foreground[index], self.background[index]
+        if not (len(foreground) and len(background)):  # nothing to choose between
+            foreground = background = np.arange(volume.label.size)
+        # MONAI moves the middle inwards until the patch fits, so only short axes are padded.
+        crop = RandCropByPosNegLabel(
+            [min(n, side) for n, side in zip(self.patch, volume.image.shape, strict=True)],
+            pos=self.positives,
+            neg=1 - self.positives,
+            num_samples=1,
+        ).set_random_state(seed)
+        where = {"fg_indices": foreground, "bg_indices": background}
+        crop.randomize(label, image=image, **where)
+        pad = SpatialPad(self.patch)
+        images = crop(image, label=label, randomize=False, **where)
+        labels = crop(label, label=label, randomize=False, **where)
+        return pad(images[0]).as_tensor(), pad(labels[0]).as_tensor()
+
+
+def flips_and_greys(
+    image: Tensor, label: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """The augmentation of source 003, one draw a patch.
+
+    Left and right change places with probability 0.3; with probability 0.2 each, the greys are
+    shifted by up to 0.05 and multiplied by 0.95 to 1.05.
+
+    Args:
+        image: (B, 1, X, Y, Z) float in [0, 1].
+        label: (B, 1, X, Y, Z).
+        generator: of the random numbers, on the CPU.
+
+    Source: 003, RandFlip, RandShiftIntensity, RandScaleIntensity.
+    """
+    b = image.shape[0]
+    draw = torch.rand(3, b, 1, 1, 1, 1, generator=generator)
+    amount = 0.1 * torch.rand(2, b, 1, 1, 1, 1, generator=generator) - 0.05
+    image = torch.where(draw[0] < 0.3, image.flip(2), image)
+    label = torch.where(draw[0] < 0.3, label.flip(2), label)
+    image = torch.where(draw[1] < 0.2, image + amount[0], image)
+    return torch.where(draw[2] < 0.2, image * (1 + amount[1]), image), label

@@ -1,0 +1,24 @@
+"""Let the C library keep the memory that a network needs again in the next step."""
+
+import ctypes
+import functools
+import sys
+
+TRIM_THRESHOLD, MMAP_MAX = -1, -4  # numbers of mallopt(3)
+
+
+@functools.cache
+def keep_memory() -> bool:
+    """Tell glibc to hand freed memory out again instead of returning it to the system.
+
+    Large tensors otherwise cost a page fault every 4 kB in every step: 1.3 to 1.5 times the time of
+    float32 3D convolutions on a CPU. The process then keeps the most memory it ever used. Does
+    nothing, and returns False, where the C library is another one.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return False
+    return bool(mallopt(MMAP_MAX, 0) and mallopt(TRIM_THRESHOLD, 2**31 - 1))

@@ -1,0 +1,92 @@
+"""Patches: the promised share, the right place, the same ones for the same seed."""
+
+import numpy as np
+import pytest
+import torch
+
+from seg_lib.data.patches import PatchBatches, flips_and_greys
+from seg_lib.data.volumes import Place, Prepared
+from seg_lib.errors import InputError
+
+
+def prepared(shape=(40, 40, 20), lesion=(30, 31, 15)):
+    """A volume whose grey value tells the place of every voxel, with a lesion of one voxel."""
+    place = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    label = np.zeros(shape, np.uint8)
+    if lesion:
+        label[lesion] = 1
+    return Prepared(place, label, Place(shape, tuple(map(slice, shape))), (1.0, 1.0, 1.0))
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 1.0, 0.0])
+def test_the_share_of_positive_patches(share):
+    """800 draws: the share lies within four standard deviations of what was asked for.
+
+    A background patch of 5³ voxels round a random voxel almost never holds the one lesion voxel.
+    """
+    batches = PatchBatches([prepared()], (5, 5, 5), 8, patches=800, positives=share)
+    found = torch.cat([batch["label"].flatten(1).amax(1) for batch in batches]).float()
+    chance = 125 / (40 * 40 * 20)  # of a background patch
+    expected = share + (1 - share) * chance
+    assert abs(found.mean() - expected) <= 4 * np.sqrt(0.25 / 800)
+    if share == 1.0:
+        assert found.all()
+
+
+def test_image_and_label_are_cut_at_the_same_place():
+    volume = prepared()
+    flat = torch.from_numpy(volume.label.ravel())
+    for batch in PatchBatches([volume], (9, 8, 7), 4, patches=40):
+        assert batch["image"].shape == (4, 1, 9, 8, 7) and batch["label"].dtype == torch.int64
+        at = batch["image"].long()
+        assert torch.equal(flat[at].long(), batch["label"])
+
+
+def test_small_volumes_are_padded_not_stretched():
+    batches = PatchBatches([prepared((4, 30, 6), (2, 20, 3))], (8, 8, 8), 2, patches=6, positives=1)
+    for batch in batches:
+        assert batch["image"].shape[2:] == (8, 8, 8)
+        assert (batch["label"].sum((1, 2, 3, 4)) == 1).all()
+
+
+def test_a_volume_without_lesion_gives_background():
+    batches = PatchBatches([prepared(lesion=None)], (8, 8, 8), 2, patches=6, positives=1.0)
+    assert sum(int(batch["label"].sum()) for batch in batches) == 0
+
+
+def test_the_same_epoch_is_the_same_and_the_next_is_not():
+    def images(epoch, seed=0):
+        batches = PatchBatches([prepared()], (9, 9, 9), 4, 8, augment=flips_and_greys, seed=seed)
+        batches.set_epoch(epoch)
+        return torch.cat([batch["image"] for batch in batches])
+
+    assert torch.equal(images(1), images(1))
+    assert not torch.equal(images(1), images(2))
+    assert not torch.equal(images(1), images(1, seed=1))
+
+
+def test_every_volume_gives_its_number_of_patches():
+    batches = PatchBatches([prepared(), prepared()], (9, 9, 9), 4, patches=5)
+    names = [name for batch in batches for name in batch["case"]]
+    assert len(batches) == 3 and sorted(names) == ["volume 0"] * 5 + ["volume 1"] * 5
+
+
+def test_no_volume_and_no_label_are_refused():
+    with pytest.raises(InputError, match="at least one volume"):
+        PatchBatches([], (8, 8, 8))
+    unlabelled = Prepared(np.zeros((8, 8, 8)), None, Place((8, 8, 8), (slice(8),) * 3), (1, 1, 1))
+    with pytest.raises(InputError, match="without label"):
+        PatchBatches([unlabelled], (8, 8, 8))
+
+
+def test_augmentation_mirrors_both_and_changes_greys_of_the_image_only():
+    image = torch.rand(400, 1, 4, 3, 2)
+    label = (image > 0.5).long()
+    new, moved = flips_and_greys(image, label, torch.Generator().manual_seed(0))
+    flipped = (moved == label.flip(2)).flatten(1).all(1) & (moved != label).flatten(1).any(1)
+    assert 0.2 < flipped.float().mean() < 0.4
+    back = torch.where(flipped.view(-1, 1, 1, 1, 1), new.flip(2), new)
+    ratio = back.flatten(1) - image.flatten(1)
+    touched = ratio.abs().amax(1) > 1e-6
+    assert 0.25 < touched.float().mean() < 0.47  # 1 - 0.8²
+    assert ratio.abs().max() <= 0.05 + 0.05 * 1.05 + 1e-6
