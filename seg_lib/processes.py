@@ -81,9 +81,16 @@ def same_everywhere(value: Any) -> Any:
     return broadcast_object_list([value])[0]
 
 
-def agreed(loss: float, reason: str | None) -> tuple[float, str | None]:
-    """The mean loss of all processes, and the first reason to stop that any of them has."""
+def mean_of_all(number: float) -> float:
+    """The mean of the numbers that the processes hold: of equal shares, that of the whole batch."""
     from accelerate.utils import gather_object
 
-    said = gather_object([(loss, reason)])
-    return math.fsum(one for one, _ in said) / len(said), next((r for _, r in said if r), None)
+    numbers = gather_object([number])
+    return math.fsum(numbers) / len(numbers)
+
+
+def first_of_all(reason: str | None) -> str | None:
+    """The first reason that any process has; a signal to one of them is a signal to all."""
+    from accelerate.utils import gather_object
+
+    return next(filter(None, gather_object([reason])), None)

@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from seg_lib import run_log
 from seg_lib.checkpoints import load_checkpoint, load_weights, save_checkpoint
 from seg_lib.errors import InputError, TrainingError
-from seg_lib.processes import agreed, same_everywhere
+from seg_lib.processes import first_of_all, mean_of_all, same_everywhere
 from seg_lib.runs import Run, close, keep, opened_run
 from seg_lib.schedules import TrainConfig, ended, learning_rate
 
@@ -174,16 +174,14 @@ def train(
             loss = step(model, send_to_device(batch, accelerator.device))["loss"]
             accelerator.backward(loss)
             norm = accelerator.clip_grad_norm_(model.parameters(), config.clip_norm or math.inf)
-            loss = finite(loss, norm, run, batch)
+            run.losses.append(mean_of_all(finite(loss, norm, run, batch)))
             run.optimizer.step()
             if run.average is not None:
                 update_average(run.average, accelerator.unwrap_model(model), config.ema_decay, now)
 
             # 4. No time left, or the cluster wants its machine back: stop between two steps.
-            loss, reason = agreed(loss, stop())
-            run.losses.append(loss)
             run.seconds = time.monotonic() - began
-            if reason:
+            if reason := first_of_all(stop()):
                 return reason
 
         # 5. Is the network any good on cases it did not learn from?

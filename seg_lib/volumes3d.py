@@ -27,6 +27,7 @@ from seg_lib.memory import keep_memory
 from seg_lib.metrics import dice
 from seg_lib.models import build_model
 from seg_lib.models.presets import sizes_for
+from seg_lib.processes import batch_per_process
 from seg_lib.steps import segmentation_step
 from seg_lib.training import fit, load_weights, seed_everything
 
@@ -112,7 +113,7 @@ def train_volumes(
     batches = PatchBatches(
         train,
         sizes.patch,
-        sizes.batch_size,
+        batch_per_process(sizes.batch_size),
         sizes.patches,
         sizes.positives,
         flips_and_greys,

@@ -49,7 +49,7 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", guarded)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def small_profile() -> dict[str, str]:
     """An environment in which ``seg-lib train slices2d --profile smoke`` is a matter of seconds."""
     return os.environ | {

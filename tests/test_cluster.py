@@ -9,9 +9,12 @@ import sys
 import time
 
 import pytest
+import test_tasks
 
 from seg_lib import cli, cluster
 from seg_lib.cluster import Resources, array_script, job_script
+from seg_lib.course.profiles import Settings
+from seg_lib.data.phantom import make_phantom
 from seg_lib.errors import InputError, Interrupted
 from seg_lib.schedulers import SCHEDULERS, SGE_TO_SLURM
 
@@ -233,6 +236,18 @@ def test_grid_engine_hears_99_once_and_the_next_start_resumes(stoppable):
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_a_training_that_fails_by_itself_is_not_tried_again(stoppable, scheduler):
     assert stoppable(scheduler, "0") == (3, False, False)
+
+
+def test_out_of_minutes_is_saved_not_scored_and_resumed(tmp_path, monkeypatch):
+    """What a job does after a signal, without a cluster."""
+    tiny = Settings("06", "x", test_tasks.SIZES | {"size": 32, "copies": 0})
+    monkeypatch.setattr("seg_lib.tasks.settings", lambda lesson, profile: tiny)
+    make_phantom("lung2d", 24, 64, 0, tmp_path / "data")
+    words = ["train", "slices2d", "--data", str(tmp_path / "data"), "--out", str(tmp_path / "run")]
+    assert cli.main([*words, "--minutes", "0"]) == 75
+    assert not (tmp_path / "run" / "results.csv").exists()
+    assert cli.main([*words, "--resume"]) == 0
+    assert (tmp_path / "run" / "results.csv").is_file()
 
 
 def test_a_stopped_training_ends_the_command_with_75(monkeypatch, capsys):

@@ -201,6 +201,14 @@ WRONG = [
     ("12b", lambda p, g: min(abs(p - g) / g, 1), "ZeroDivisionError"),
     ("12c", lambda d: 2 * d / (1 + d), "Dice from IoU"),
     ("12c", lambda d: d / 2, "near 0"),
+    ("19a", 18, "two are 1.8 times"),
+    ("19a", 9.0, "not twice as fast"),
+    ("19b", lambda g, n: (g[0] + g[1]) / 2, "weigh by the sizes"),
+    ("19b", lambda g, n: n[0] * g[0] + n[1] * g[1], "number of all slices"),
+    ("19b", lambda g, n: g[0].sum(), "One number a weight"),
+    ("19c", lambda p, n, k: range(p, k, n), "leave the rest out"),
+    ("19c", lambda p, n, k: range(k // n), "Each batch goes to one"),
+    ("19c", lambda p, n, k: range(p * (k // n), (p + 1) * (k // n)), "In turns"),
 ]
 
 

@@ -21,7 +21,7 @@ from seg_lib.run_log import read_history
 
 DAEMONS = ("sge_qmaster", "sge_execd", "qsub", "qconf")
 BINARIES, SHARED = Path("/usr/lib/gridengine"), Path("/usr/share/gridengine")
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 BOOTSTRAP = """\
 admin_user none
@@ -154,7 +154,7 @@ def data(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def submitted(gridengine, data, small_profile):
     """A function that submits a job and returns its number."""
     environment = small_profile | {k: v for k, v in os.environ.items() if k.startswith("SGE_")}
@@ -162,10 +162,14 @@ def submitted(gridengine, data, small_profile):
 
 
 @pytest.fixture(scope="module")
-def array(gridengine, tmp_path_factory):
+def array(submitted, tmp_path_factory):
     """Folders of two runs that are never stopped: seeds 0 and 1 as a job array."""
     out = tmp_path_factory.mktemp("array")
-    return [out / f"slices2d-smoke-seed{seed}" for seed in (0, 1)]
+    runs = [out / f"slices2d-smoke-seed{seed}" for seed in (0, 1)]
+    job = submitted(out, "--array", "--seed", "0,1")
+    until(lambda: all((run / "results.csv").is_file() for run in runs), 200, "both results")
+    wait_for_end(job)
+    return runs
 
 
 def wait_for_end(job):
@@ -178,12 +182,9 @@ def warn(folder, job):
     os.killpg(int(pid.read_text()), signal.SIGUSR2)
 
 
-def test_an_array_trains_every_element(array, submitted):
-    job = submitted(array[0].parent, "--array", "--seed", "0,1")
-    until(lambda: all((run / "results.csv").is_file() for run in array), 200, "both results")
+def test_an_array_trains_every_element(array):
     assert [read_history(run)["stopped"] for run in array] == ["epochs", "epochs"]
     assert not torch.equal(*(weights_of(run)["model.encoder.conv1.weight"] for run in array))
-    wait_for_end(job)
 
 
 def test_rescheduled_by_the_operator_it_ends_the_same(array, submitted, tmp_path):

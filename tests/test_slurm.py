@@ -18,7 +18,7 @@ from seg_lib.data.phantom import make_phantom
 from seg_lib.run_log import read_history
 
 DAEMONS = ("munged", "slurmctld", "slurmd")
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(600)
 
 CONF = """\
 ClusterName=test
@@ -105,7 +105,7 @@ def data(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def submitted(slurm, data, small_profile):
     """A function that submits a job and returns its number."""
     environment = small_profile | {"SLURM_CONF": os.environ["SLURM_CONF"]}
@@ -125,21 +125,19 @@ def wait_for_end(job):
 
 
 @pytest.fixture(scope="module")
-def array(slurm, data, tmp_path_factory):
+def array(submitted, tmp_path_factory):
     """Folders of two runs that were never stopped: seeds 0 and 1 as a job array."""
     out = tmp_path_factory.mktemp("array")
-    return [out / f"slices2d-smoke-seed{seed}" for seed in (0, 1)]
-
-
-def test_an_array_trains_every_element(array, submitted):
-    runs = array
-    job = submitted(runs[0].parent, "--array", "--seed", "0,1")
+    runs = [out / f"slices2d-smoke-seed{seed}" for seed in (0, 1)]
+    job = submitted(out, "--array", "--seed", "0,1")
     until(lambda: all((run / "results.csv").is_file() for run in runs), 200, "both results")
-    for run in runs:
-        assert read_history(run)["stopped"] == "epochs"
-    assert weights_of(runs[0]).keys() == weights_of(runs[1]).keys()
-    assert not torch.equal(*(weights_of(run)["model.encoder.conv1.weight"] for run in runs))
     until(lambda: not ask("squeue", "-h", "-j", job), 30, "an empty queue")
+    return runs
+
+
+def test_an_array_trains_every_element(array):
+    assert [read_history(run)["stopped"] for run in array] == ["epochs", "epochs"]
+    assert not torch.equal(*(weights_of(run)["model.encoder.conv1.weight"] for run in array))
 
 
 STOPS = {

@@ -17,6 +17,7 @@ Sources: Çiçek et al. 2016, https://arxiv.org/abs/1606.06650 (3D U-Net); Isens
 https://arxiv.org/abs/2404.09556 (residual encoder, deep supervision).
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -109,7 +110,7 @@ class UNet3d(nn.Module):
                 "and one stride less."
             )
         self.deep_supervision = deep_supervision
-        self.divisor = tuple(int(torch.tensor(s).prod()) for s in zip(*strides, strict=True))
+        self.divisor = tuple(math.prod(along) for along in zip(*strides, strict=True))
         self.encoder = nn.ModuleList()
         n_in = in_channels
         for n_out, n_blocks, kernel, stride in zip(features, blocks, kernels, strides, strict=True):

@@ -7,6 +7,7 @@ import random
 from collections import defaultdict
 
 import numpy as np
+from scipy import ndimage
 
 
 def largest_lesion_slice(mask):
@@ -105,6 +106,30 @@ def final_score(rows):
     return (1 - np.mean([row["dice"] for row in rows]) + 2 * np.mean(errors)) / 3
 
 
+def expected_share(positives, by_chance):
+    return positives + (1 - positives) * by_chance
+
+
+def largest_batch(patch_mb, gpu_gb=24, reserved_gb=1):
+    return int(1000 * (gpu_gb - reserved_gb) // patch_mb)
+
+
+def windows_along(n, window, overlap):
+    step = max(1, int(window * (1 - overlap)))
+    return 1 + max(0, -(-(n - window) // step))
+
+
+def large_components(mask, share=0.5):
+    pieces, _ = ndimage.label(mask)
+    sizes = np.bincount(pieces.ravel())
+    sizes[0] = 0
+    return ((sizes >= share * sizes.max()) & (sizes > 0))[pieces].astype(np.uint8)
+
+
+def memory_gb(shape=(512, 512, 400), classes=2):
+    return np.prod(shape) * 4 * (1 + classes + 1) / 1e9
+
+
 def average_gradient(gradients, sizes):
     return sum(size * g for size, g in zip(sizes, gradients, strict=True)) / sum(sizes)
 
@@ -134,6 +159,12 @@ SOLUTIONS = {
     "08b": to_tokens,
     "09a": 12,
     "09b": holm,
+    "10a": expected_share,
+    "10b": largest_batch,
+    "10c": lambda: [(2, 2, 1), (2, 2, 1), (2, 2, 1), (2, 2, 2)],
+    "11a": windows_along,
+    "11b": large_components,
+    "11c": memory_gb,
     "12a": dice,
     "12b": recist_error,
     "12c": iou_from_dice,
@@ -179,6 +210,12 @@ STUBS = {
     "08b": unsolved,
     "09a": ...,
     "09b": unsolved,
+    "10a": unsolved,
+    "10b": unsolved,
+    "10c": unsolved,
+    "11a": unsolved,
+    "11b": unsolved,
+    "11c": unsolved,
     "12a": unsolved,
     "12b": unsolved,
     "12c": unsolved,

@@ -1,0 +1,207 @@
+"""How big each lesson is: one literal table, (notebook, profile) to sizes and budget.
+
+``budget_s`` and ``budget_mb`` are what the lesson may take, in seconds and in 10^6 bytes, on two
+CPU cores (``smoke``, ``laptop``) or one GPU (``gpu``, ``paper``). The runner fails a lesson that
+takes more than 1.5 times its budget. ``size`` is in pixels per side (slices) or in voxels along
+x, y and z (volumes).
+"""
+
+# fmt: off
+SMALL = {"n_cases": 3, "size": (96, 96, 40)}
+USUAL = {"n_cases": 8, "size": (128, 128, 64)}
+LARGE = {"n_cases": 16, "size": (192, 192, 96)}
+QUICK = {"n_cases": 12, "phantom_size": 128, "size": 64, "copies": 2}
+SLICES = {"n_cases": 24, "phantom_size": 256, "size": 128, "copies": 4}
+MANY = {"n_cases": 96, "phantom_size": 512, "size": 256, "copies": 4}
+
+# Source 002 trained with BCE and Adam 1e-4 for 100 epochs; DiceCE and AdamW learn more in few.
+# "copies": augmented images of each slice in an epoch, beside the first.
+NETWORK = {
+    "network": "resnet50_unet", "encoder_weights": None, "loss": "dice_ce", "optimizer": "adamw",
+    "batch_size": 8, "copies": 0, "learning_rate": 1e-3, "phantom_size": 96, "size": 96,
+    "preset": "small",
+}
+
+# A U-Net so small that four trainings fit into a lesson; width: channels of its first stage.
+CONTEST = {"phantom_size": 96, "size": 64, "width": 8, "batch_size": 8, "learning_rate": 1e-2}
+
+# n_cases: patients of three slices each; steps: batches of four images.
+LEAK = {"size": 64, "copies": 3, "width": 20, "learning_rate": 6e-3}
+
+# Transformers from random numbers need a loss that points at the nodules (lesson 07).
+SWIN = NETWORK | {
+    "network": "swin_unet", "loss": "dice_weighted_bce", "weight_decay": 0.01,
+    "schedule": "warmup_cosine",
+}
+UNETR = SWIN | {"network": "unetr", "momentum": 0.9, "min_lr": 0.0, "early_stopping": 0}
+# Source 002 for UNETR; "plateau" follows the validation loss, and the best weights are kept.
+SGD = {
+    "optimizer": "sgd", "learning_rate": 0.1, "momentum": 0.0, "weight_decay": 0.0,
+    "schedule": "plateau", "min_lr": 1e-7, "early_stopping": 20, "loss": "dice_ce",
+}
+GPU = {"n_cases": 944, "phantom_size": 512, "size": 256, "batch_size": 16, "preset": "paper"}
+
+PATCHES = {
+    "network": "unet3d", "preset": "small", "loss": "dice_ce", "optimizer": "adamw",
+    "learning_rate": 2e-3, "weight_decay": 1e-5, "size": (128, 128, 48), "spacing_mm": None, "box": "lungs",
+    "share_of_time": 0.5, "timed_patch": (32, 32, 32), "timed_preset": "paper",
+    "patch": (48, 48, 32), "batch_size": 4, "patches": 8, "positives": 0.5, "validate_every": 2,
+}
+
+# Two processes on the CPU, whatever the profile.
+SCALE = {"phantom_size": 96, "batch_size": 8}
+
+TABLE = {
+    "00": {
+        "smoke": SMALL | {"budget_s": 30, "budget_mb": 1000},
+        "laptop": USUAL | {"budget_s": 60, "budget_mb": 1000},
+        "gpu": LARGE | {"budget_s": 120, "budget_mb": 2000},
+        "paper": LARGE | {"budget_s": 120, "budget_mb": 2000},
+    },
+    "02": {
+        "smoke": LEAK | {"n_cases": 20, "steps": 300, "budget_s": 45, "budget_mb": 1200},
+        "laptop": LEAK
+        | {"n_cases": 40, "copies": 4, "steps": 800, "budget_s": 150, "budget_mb": 1500},
+        "gpu": LEAK
+        | {"n_cases": 100, "size": 128, "copies": 4, "width": 32, "steps": 4000}
+        | {"budget_s": 900, "budget_mb": 6000},
+        # 708 slices as in source 002. Budget: a guess, not measured.
+        "paper": LEAK
+        | {"n_cases": 236, "size": 256, "copies": 4, "width": 32, "steps": 44300}
+        | {"budget_s": 7200, "budget_mb": 16000},
+    },
+    "03": {
+        "smoke": QUICK | {"budget_s": 30, "budget_mb": 1000},
+        "laptop": SLICES | {"budget_s": 60, "budget_mb": 1200},
+        "gpu": MANY | {"budget_s": 180, "budget_mb": 4000},
+        "paper": MANY | {"n_cases": 806, "budget_s": 900, "budget_mb": 12000},
+    },
+    "04": {
+        "smoke": QUICK | {"budget_s": 40, "budget_mb": 1200},
+        "laptop": SLICES | {"budget_s": 60, "budget_mb": 1500},
+        "gpu": MANY | {"budget_s": 240, "budget_mb": 4000},
+        "paper": MANY | {"n_cases": 806, "budget_s": 1800, "budget_mb": 12000},
+    },
+    "05": {
+        "smoke": CONTEST | {"n_cases": 120, "epochs": 30, "budget_s": 45, "budget_mb": 1500},
+        "laptop": CONTEST | {"n_cases": 240, "epochs": 40, "budget_s": 150, "budget_mb": 1500},
+        "gpu": CONTEST
+        | {"n_cases": 944, "phantom_size": 512, "size": 256, "width": 16, "epochs": 40}
+        | {"budget_s": 900, "budget_mb": 8000},
+        "paper": CONTEST
+        | {"n_cases": 944, "phantom_size": 512, "size": 256, "width": 32, "epochs": 100}
+        | {"budget_s": 7200, "budget_mb": 12000},
+    },
+    "06": {
+        "smoke": NETWORK
+        | {"network": "resnet18_unet", "n_cases": 120, "epochs": 11}
+        | {"budget_s": 60, "budget_mb": 2000},
+        "laptop": NETWORK
+        | {"n_cases": 240, "epochs": 18, "budget_s": 290, "budget_mb": 3500},
+        "gpu": NETWORK
+        | {"n_cases": 944, "phantom_size": 512, "size": 256, "batch_size": 16}
+        | {"epochs": 60, "budget_s": 1200, "budget_mb": 12000},
+        # Source 002: 708 training slices (three quarters of 944), each five times in an epoch, 256
+        # px, ImageNet encoder, binary cross-entropy, Adam 1e-4, 100 epochs of 443 batches of 8.
+        # Budget: a guess for a laptop's GPU, not measured.
+        "paper": NETWORK
+        | {"n_cases": 944, "phantom_size": 512, "size": 256, "encoder_weights": "imagenet"}
+        | {"loss": "bce", "optimizer": "adam", "epochs": 100, "learning_rate": 1e-4, "copies": 4}
+        | {"budget_s": 18000, "budget_mb": 12000},
+    },
+    "07": {
+        "smoke": SWIN
+        | {"n_cases": 60, "epochs": 3, "steps": 30, "budget_s": 60, "budget_mb": 2500},
+        "laptop": SWIN
+        | {"n_cases": 240, "epochs": 50, "steps": 80, "budget_s": 290, "budget_mb": 2500},
+        "gpu": SWIN | GPU | {"epochs": 60, "steps": 100, "budget_s": 1200, "budget_mb": 12000},
+        # github.com/HuCaoFighting/Swin-Unet: SGD 0.05 with poly, batches of 24, 150 epochs.
+        "paper": SWIN | GPU
+        | {"loss": "swin_unet", "optimizer": "sgd", "learning_rate": 0.05, "schedule": "poly"}
+        | {"weight_decay": 1e-4, "batch_size": 24, "epochs": 150, "copies": 4}
+        | {"encoder_weights": "imagenet", "steps": 100, "budget_s": 36000, "budget_mb": 12000},
+    },
+    "08": {
+        "smoke": UNETR
+        | {"n_cases": 60, "epochs": 3, "source": SGD, "n_unlabelled": 40, "pretraining_epochs": 3}
+        | {"budget_s": 60, "budget_mb": 2500},
+        "laptop": UNETR
+        | {"n_cases": 240, "epochs": 10, "source": SGD | {"epochs": 16}, "n_unlabelled": 240}
+        | {"pretraining_epochs": 5, "budget_s": 290, "budget_mb": 2500},
+        "gpu": UNETR | GPU
+        | {"epochs": 40, "source": SGD, "n_unlabelled": 944, "pretraining_epochs": 40}
+        | {"budget_s": 1200, "budget_mb": 16000},
+        "paper": UNETR | GPU | SGD
+        | {"epochs": 100, "batch_size": 8, "copies": 4, "source": SGD, "n_unlabelled": 944}
+        | {"pretraining_epochs": 100, "budget_s": 72000, "budget_mb": 16000},
+    },
+    "09": {
+        "smoke": SWIN
+        | {"n_cases": 60, "epochs_of": {"resnet50_unet": 2, "swin_unet": 6, "unetr": 3}}
+        | {"budget_s": 60, "budget_mb": 3500},
+        "laptop": SWIN
+        | {"n_cases": 240, "epochs_of": {"resnet50_unet": 5, "swin_unet": 14, "unetr": 8}}
+        | {"budget_s": 240, "budget_mb": 3500},
+        "gpu": SWIN | GPU
+        | {"epochs_of": {"resnet50_unet": 20, "swin_unet": 20, "unetr": 10}}
+        | {"budget_s": 1200, "budget_mb": 16000},
+        "paper": SWIN | GPU
+        | {"epochs_of": {"resnet50_unet": 100, "swin_unet": 150, "unetr": 100}}
+        | {"budget_s": 120000, "budget_mb": 16000},
+    },
+    "10": {
+        "smoke": PATCHES
+        | {"n_cases": 12, "size": (96, 96, 32), "epochs": 6, "patches": 4}
+        | {"budget_s": 60, "budget_mb": 2500},
+        "laptop": PATCHES
+        | {"n_cases": 30, "epochs": 20, "budget_s": 280, "budget_mb": 3500},
+        "gpu": PATCHES
+        | {"n_cases": 120, "size": (256, 256, 96), "patch": (96, 96, 64), "epochs": 60}
+        | {"preset": "paper", "budget_s": 1200, "budget_mb": 12000},
+        # Source 003: 291 volumes, patches of 160 x 160 x 64, a quarter of them positive, one in a
+        # batch, AdamW 3e-4, 300 epochs: 20 h on two A40.
+        "paper": PATCHES
+        | {"n_cases": 291, "size": (512, 512, 160), "patch": (160, 160, 64)}
+        | {"network": "swin_unetr", "preset": "paper", "batch_size": 1, "patches": 1}
+        | {"positives": 0.25, "learning_rate": 3e-4, "weight_decay": 1e-6, "epochs": 300}
+        | {"budget_s": 144000, "budget_mb": 48000},
+    },
+    "11": {
+        "smoke": PATCHES
+        | {"n_cases": 12, "size": (96, 96, 32), "epochs": 4, "patches": 4}
+        | {"window": (32, 32, 16), "overlaps": (0.0, 0.5), "budget_s": 60, "budget_mb": 2500},
+        "laptop": PATCHES
+        | {"n_cases": 30, "epochs": 10, "window": (48, 48, 32)}
+        | {"overlaps": (0.0, 0.25, 0.5, 0.7, 0.8), "budget_s": 280, "budget_mb": 3500},
+        "gpu": PATCHES
+        | {"n_cases": 120, "size": (256, 256, 96), "patch": (96, 96, 64), "epochs": 30}
+        | {"window": (96, 96, 64), "overlaps": (0.0, 0.25, 0.5, 0.7, 0.8), "preset": "paper"}
+        | {"budget_s": 1200, "budget_mb": 12000},
+        "paper": PATCHES
+        | {"n_cases": 291, "size": (512, 512, 160), "patch": (160, 160, 64)}
+        | {"window": (160, 160, 64), "overlaps": (0.5, 0.8), "preset": "paper", "epochs": 300}
+        | {"budget_s": 144000, "budget_mb": 48000},
+    },
+    "12": {
+        "smoke": SMALL | {"n_cases": 6, "budget_s": 30, "budget_mb": 1000},
+        "laptop": USUAL | {"n_cases": 20, "budget_s": 60, "budget_mb": 1000},
+        "gpu": LARGE | {"n_cases": 40, "budget_s": 240, "budget_mb": 2000},
+        "paper": LARGE | {"n_cases": 40, "budget_s": 240, "budget_mb": 2000},
+    },
+    "18": {
+        "smoke": SMALL | {"n_cases": 6, "budget_s": 30, "budget_mb": 1000},
+        "laptop": SMALL | {"n_cases": 12, "budget_s": 60, "budget_mb": 1000},
+        "gpu": USUAL | {"n_cases": 30, "budget_s": 240, "budget_mb": 2000},
+        "paper": USUAL | {"n_cases": 30, "budget_s": 240, "budget_mb": 2000},
+    },
+    "19": {
+        "smoke": SCALE
+        | {"n_cases": 40, "size": 64, "epochs": 3, "budget_s": 45, "budget_mb": 3000},
+        "laptop": SCALE
+        | {"n_cases": 80, "size": 96, "epochs": 6, "budget_s": 120, "budget_mb": 3000},
+        "gpu": SCALE
+        | {"n_cases": 160, "size": 128, "epochs": 6, "budget_s": 300, "budget_mb": 4000},
+        "paper": SCALE
+        | {"n_cases": 160, "size": 128, "epochs": 6, "budget_s": 300, "budget_mb": 4000},
+    },
+}
