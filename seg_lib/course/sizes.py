@@ -43,7 +43,8 @@ GPU = {"n_cases": 944, "phantom_size": 512, "size": 256, "batch_size": 16, "pres
 
 PATCHES = {
     "network": "unet3d", "preset": "small", "loss": "dice_ce", "optimizer": "adamw",
-    "learning_rate": 2e-3, "weight_decay": 1e-5, "size": (128, 128, 48), "spacing_mm": None, "box": "lungs",
+    "learning_rate": 2e-3, "weight_decay": 1e-5, "spacing_mm": None, "box": "lungs",
+    "size": (128, 128, 48),
     "share_of_time": 0.5, "timed_patch": (32, 32, 32), "timed_preset": "paper",
     "patch": (48, 48, 32), "batch_size": 4, "patches": 8, "positives": 0.5, "validate_every": 2,
 }
