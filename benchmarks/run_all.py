@@ -15,9 +15,10 @@ def main() -> int:
     parser.add_argument("--pancreas", help="folder with images/ and masks/")
     words = parser.parse_args()
     commands = [["metrics_speed.py"], ["augmentation_speed.py"], ["training_speed.py"]]
-    commands.append(["compare_2d.py", "lung2d", "--same-time"])
+    commands += [["inference_speed.py"], ["compare_2d.py", "lung2d", "--same-time"]]
     if words.data:
         commands.append(["real_nodules_2d.py", "--data", words.data])
+        commands.append(["real_nodules_3d.py", "--data", words.data])
         commands.append(["compare_2d.py", "nodules", "--data", words.data])
     if words.pancreas:
         commands.append(["compare_2d.py", "pancreas", "--data", words.pancreas])

@@ -8,8 +8,7 @@ Shapes, the same in every function:
 
 All return a scalar tensor, averaged over batch, classes and voxels, and are computed in float32
 (float64 if the logits are) under autocast too: sums over a whole volume overflow float16.
-Wrong shapes or label values raise InputError. Equal to MONAI's losses where MONAI has them.
-Taught in notebook 05.
+Wrong shapes or label values raise InputError. Equal to MONAI's where it has them. Notebook 05.
 """
 
 from collections.abc import Sequence
@@ -89,6 +88,7 @@ def soft_dice_loss(
     squared: bool = False,
     include_background: bool = False,
     smooth: float = 1e-5,
+    over_batch: bool = False,
 ) -> Tensor:
     """Soft Dice loss, ``1 - (2 sum p g + s) / (sum p + sum g + s)``, per case and class, averaged.
 
@@ -102,6 +102,7 @@ def soft_dice_loss(
         include_background: count class 0 as well; it has no meaning for K = 1.
         smooth: s above. An empty label then gives ``1 - s / (sum p + s)``: near 0 only if nothing
             is predicted, and a finite gradient. With 0 an empty pair gives nan.
+        over_batch: one Dice of the whole batch, so that false alarms beside no lesion count.
 
     Source: 000 (plain), 003 equations 1-3 (squared; TP/FP/FN; sets).
     """
@@ -111,8 +112,8 @@ def soft_dice_loss(
     truth = _one_hot(label, logits)
     if not (one_channel or include_background):
         probabilities, truth = probabilities[:, 1:], truth[:, 1:]
-    space = tuple(range(2, logits.ndim))
-    overlap = (probabilities * truth).sum(space)  # (B, K)
+    space = (0,) * over_batch + tuple(range(2, logits.ndim))
+    overlap = (probabilities * truth).sum(space)  # (B, K), or (K,) over the batch
     sizes = (probabilities**2 if squared else probabilities).sum(space) + truth.sum(space)
     return (1 - (2 * overlap + smooth) / (sizes + smooth)).mean()
 

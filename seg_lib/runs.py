@@ -73,8 +73,11 @@ def accelerated(model: nn.Module, precision: str) -> Iterator[Any]:
         raise InputError(
             "TrainConfig: precision 'fp16' needs a GPU; choose one of: no, bf16, auto."
         )
-    if precision == "auto":
+    if precision in ("auto", "fast"):
         bf16 = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        if device == "cpu" and precision == "fast":
+            able = getattr(torch.cpu, "get_capabilities", dict)()
+            bf16 = able.get("avx512_bf16", False) or able.get("amx_bf16", False)
         precision = "bf16" if bf16 else "no"
     accelerator = Accelerator(mixed_precision=precision, cpu=device == "cpu")
     try:

@@ -14,7 +14,7 @@ from seg_lib.errors import InputError
 CHOICES = {
     "optimizer": ("adamw", "adam", "sgd"),
     "schedule": ("constant", "warmup_cosine", "plateau", "poly"),
-    "precision": ("auto", "no", "bf16", "fp16"),
+    "precision": ("auto", "fast", "no", "bf16", "fp16"),
 }
 RANGES = {  # both ends included
     "epochs": (1, 1_000_000),
@@ -60,7 +60,8 @@ class TrainConfig:
     plateau_patience: int = 5  # plateau: validations without improvement that are forgiven
     early_stopping: int = 0  # stop after so many epochs without a better one; 0 = never
     clip_norm: float = 1.0  # longest gradient (L2 norm over all weights); 0 = any
-    precision: str = "auto"  # bf16 on a GPU that has it, else float32; or no, bf16, fp16
+    # auto: bf16 on a GPU that has it, else float32; fast: also on a CPU that has it; no, bf16, fp16
+    precision: str = "auto"
     seed: int = 0  # every random number of the run follows from it
     minutes: float | None = None  # of this call; then save and return (cluster time limits)
     validate_every: int = 1  # epochs; the last epoch is always validated

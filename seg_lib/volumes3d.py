@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seg_lib import baselines, evaluation, losses
 from seg_lib.course.profiles import Settings
+from seg_lib.data.augment import Warp, warp_volumes
 from seg_lib.data.cases import read_cases, with_validation
 from seg_lib.data.nifti import read_image, read_mask
 from seg_lib.data.patches import PatchBatches, flips_and_greys
@@ -28,15 +29,34 @@ from seg_lib.metrics import dice
 from seg_lib.models import build_model
 from seg_lib.models.presets import sizes_for
 from seg_lib.processes import batch_per_process
+from seg_lib.slices2d import dice_weighted_bce
 from seg_lib.steps import segmentation_step
 from seg_lib.training import fit, load_weights, seed_everything
 
 Parts = tuple[list[Prepared], list[Prepared], list[Prepared]]  # train, val, test
+
+
+def dice_ce_of_batch(logits: Tensor, label: Tensor) -> Tensor:
+    """DiceCE with one Dice for the whole batch.
+
+    Most patches of a scan hold no lesion. With a Dice for each patch a false alarm in such a patch
+    costs next to nothing, and a network that had found every nodule drew ten more beside it.
+    """
+    overlap = losses.soft_dice_loss(logits, label, over_batch=True)
+    return overlap + losses.cross_entropy(logits, label)
+
+
 LOSSES = {
+    "dice_ce_of_batch": dice_ce_of_batch,
     "dice_ce": losses.dice_ce,
     "cross_entropy": losses.cross_entropy,
     "dice": losses.soft_dice_loss,
     "dice_focal": losses.dice_focal,
+    "dice_weighted_bce": dice_weighted_bce,
+}
+AUGMENTATIONS = {
+    "source": flips_and_greys,
+    "strong": partial(warp_volumes, warp=Warp(elastic=0.0, shift=0.0, noise=0.02)),
 }
 AIR_BELOW_HU = -400.0
 
@@ -116,7 +136,7 @@ def train_volumes(
         batch_per_process(sizes.batch_size),
         sizes.patches,
         sizes.positives,
-        flips_and_greys,
+        AUGMENTATIONS[sizes.augmentation],
         seed,
     )
     about = {"task": "volumes3d", "network": network, "sizes": numbers, "patch": list(sizes.patch)}

@@ -63,3 +63,38 @@ def test_three_networks_are_compared_and_the_tables_follow(tmp_path):
         "swin_unet",
         "unetr",
     ]
+
+
+@pytest.mark.real
+def test_the_3d_benchmark_on_real_nodules_in_small(lidc_nodules, tmp_path):
+    for part in ("image", "nodule_mask"):
+        (tmp_path / "data" / part).mkdir(parents=True)
+        for path in sorted((lidc_nodules / part).iterdir())[:24]:
+            (tmp_path / "data" / part / path.name).symlink_to(path)
+    words = ["--data", tmp_path / "data", "--out", tmp_path, "--runs", tmp_path / "runs"]
+    done = run("real_nodules_3d.py", *words, "--folds", 0, "--epochs", 6)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "real_nodules_3d.json").read_text()
+    summary = json.loads(text)["summary"]
+    ellipsoid, ball, through = (
+        summary[name]["dice"]["mean"]
+        for name in (
+            "ellipsoid from the block's size",
+            "ball in the centre",
+            "truth through 1 mm and back",
+        )
+    )
+    assert ball < ellipsoid < through and through > 0.85
+    assert "LIDC" not in text
+
+
+def test_every_way_of_inference_is_timed_and_float32_is_exact(tmp_path):
+    words = ["--cases", 9, "--epochs", 1, "--volumes", 1, "--rounds", 1]
+    done = run("inference_speed.py", *words, "--out", tmp_path, "--work", tmp_path / "work")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "inference_speed.json").read_text())
+    rows = {row["way"]: row for row in result["rows"]}
+    assert rows["MONAI, four windows at once"]["change"] < 1e-4
+    assert rows["seg_lib, float32"]["change"] < 1e-4
+    assert rows["seg_lib, bfloat16, lung box"]["windows"] <= rows["seg_lib, float32"]["windows"]
+    assert result["peak_bytes_512x512x400"] <= 6e9

@@ -344,3 +344,25 @@ def test_bool_and_small_integer_labels_are_welcome():
     logits, label = random_pair(1)
     expected = losses.dice_ce(logits, label)
     assert dice_ce(logits, label.bool()) == dice_ce(logits, label.to(torch.uint8)) == expected
+
+
+def test_dice_over_the_batch_is_that_of_one_large_case():
+    """Side by side in one image, or one after the other in a batch: the same."""
+    logits = torch.randn(4, 2, 3, 5, dtype=torch.float64)
+    label = (torch.rand(4, 1, 3, 5) > 0.6).long()
+    joined = torch.cat(list(logits), dim=1)[None], torch.cat(list(label), dim=1)[None]
+    whole = soft_dice_loss(logits, label, over_batch=True)
+    assert torch.allclose(whole, soft_dice_loss(*joined))
+    assert not torch.allclose(whole, soft_dice_loss(logits, label))
+
+
+def test_a_false_alarm_beside_an_empty_label_has_a_gradient_over_the_batch_only():
+    label = torch.zeros(2, 1, 8, 8, dtype=torch.long)
+    label[0, 0, :4] = 1
+    pushed = {}
+    for over_batch in (False, True):
+        logits = torch.zeros(2, 1, 8, 8, requires_grad=True)
+        soft_dice_loss(logits, label, over_batch=over_batch).backward()
+        pushed[over_batch] = logits.grad[1].abs().sum()
+    assert pushed[True] > 1000 * pushed[False]
+

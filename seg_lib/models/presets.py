@@ -17,7 +17,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "unetr": {"paper": {}, "small": {"hidden": 192, "heads": 3}},
     "unet3d": {
         "paper": {"deep_supervision": True},
-        "small": {"features": (16, 32, 64, 128), "blocks": (1, 1, 1, 1)},
+        "small": {"features": (8, 16, 32, 64), "blocks": (1, 1, 1, 1)},
     },
     "monai_unet": {"paper": {}, "small": {"features": (8, 16, 32, 64), "dropout": 0.0}},
     "swin_unetr": {"paper": {"dropout": 0.2}, "small": {"features": 12}},

@@ -1,0 +1,120 @@
+"""The whole 3D chain, from files to a score, on phantoms and on real scans."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from seg_lib import cli, tasks, volumes3d
+from seg_lib.course.profiles import Settings, settings
+from seg_lib.data.nifti import read_image, write_mask
+from seg_lib.data.phantom import make_phantom
+from seg_lib.data.volumes import Preparation
+from seg_lib.errors import InputError
+from seg_lib.inference import SlidingWindow, predict_volume
+from seg_lib.models import build_model
+from seg_lib.models.presets import sizes_for
+from seg_lib.tables import read_case_table
+from seg_lib.training import load_checkpoint
+
+SMALL = {"patch": (16, 16, 8), "epochs": 2, "patches": 2, "validate_every": 1}
+TINY = Settings("10", "x", dict(settings("10", "smoke").sizes) | SMALL)
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lung3d")
+    make_phantom("lung3d", 9, (48, 48, 16), 0, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(phantoms, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run3d")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks, "settings", lambda lesson, profile: TINY)
+        words = ["train", "volumes3d", "--data", str(phantoms), "--out", str(out)]
+        assert cli.main(words) == 0
+    return out
+
+
+def test_training_from_the_command_line(run, phantoms):
+    parts = volumes3d.volumes3d_parts(phantoms, None, TINY, 0)
+    rows, _ = read_case_table(run / "results.csv")
+    assert [row["ID"] for row in rows] == [volume.case.case for volume in parts[2]]
+    results = json.loads((run / "results.json").read_text())
+    assert results["network"]["dice"]["n"] == results["threshold"]["dice"]["n"] == len(parts[2])
+    about = load_checkpoint(run / "best.safetensors")[1]
+    assert (about["task"], about["network"], about["patch"]) == ("volumes3d", "unet3d", [16, 16, 8])
+    patients = [{v.case.patient for v in part} for part in parts]
+    assert all(patients) and not (patients[0] & patients[1] or patients[0] & patients[2])
+
+
+def test_prediction_from_the_command_line_is_on_the_grid_of_the_file(run, phantoms, tmp_path):
+    images = sorted((phantoms / "images").iterdir())[:3]
+    done = cli.main(["predict", str(run), *map(str, images), "--out", str(tmp_path)])
+    assert done == 0
+    for path in images:
+        scan, mask = nib.load(path), nib.load(tmp_path / path.name)
+        assert scan.shape == mask.shape and np.array_equal(scan.affine, mask.affine)
+        assert set(np.unique(mask.get_fdata())) <= {0.0, 1.0}
+
+
+def test_the_command_and_the_lesson_predict_the_same(run, phantoms, tmp_path):
+    volume = volumes3d.volumes3d_parts(phantoms, None, TINY, 0)[2][0]
+    assert cli.main(["predict", str(run), str(volume.case.image), "--out", str(tmp_path)]) == 0
+    model = build_model("unet3d", **sizes_for("unet3d", 0, "small"))
+    tasks.load_weights(model, run / "best.safetensors")
+    prepared, sliding = volumes3d.preparation_of(TINY), volumes3d.sliding_of(TINY)
+    scan = read_image(volume.case.image)
+    write_mask(tmp_path / "lesson.nii.gz", predict_volume(model, scan, prepared, sliding), scan)
+    by_command = nib.load(tmp_path / volume.case.image.name).get_fdata()
+    assert np.array_equal(by_command, nib.load(tmp_path / "lesson.nii.gz").get_fdata())
+
+
+def test_the_same_seed_gives_the_same_network(phantoms, tmp_path):
+    parts = volumes3d.volumes3d_parts(phantoms, None, TINY, 0)
+    first, again = (
+        volumes3d.train_volumes(parts, tmp_path / name, TINY, 3).state_dict() for name in "ab"
+    )
+    assert all(np.array_equal(first[key], again[key]) for key in first)
+
+
+def test_the_threshold_does_not_move_the_mask(phantoms):
+    train, _, test = volumes3d.volumes3d_parts(phantoms, None, TINY, 0)
+    masks = volumes3d.threshold_volumes(train, test)
+    for volume, mask in zip(test, masks, strict=True):
+        assert mask.shape == volume.place.shape
+        bright = read_image(volume.case.image).array[mask > 0]
+        assert bright.size == 0 or bright.min() > -800
+
+
+def test_folders_without_a_part_or_a_label_are_refused(phantoms, tmp_path):
+    make_phantom("lung3d", 1, (48, 48, 12), 0, tmp_path)
+    with pytest.raises(InputError, match="split val has 0 cases"):
+        volumes3d.volumes3d_parts(tmp_path, None, TINY, 0)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("box", "spacing"), [("all", None), ("body", (4.0, 4.0, 4.0)), ("lungs", None)]
+)
+def test_real_scans_keep_their_geometry(real_data, tmp_path, box, spacing):
+    paths = [
+        real_data / "abdomen_ct_3mm" / "example_ct_sm.nii.gz",
+        real_data / "head_neck_ct_2mm" / "head_neck_ct_2mm.nii.gz",
+        next((real_data / "lidc_nodules" / "image").glob("*.nii.gz")),
+    ]
+    model = build_model("unet3d", features=(2, 4), blocks=(1, 1))
+    for path in paths:
+        scan = read_image(path)
+        mask = predict_volume(
+            model, scan, Preparation(spacing, box=box), SlidingWindow((64, 64, 16))
+        )
+        write_mask(tmp_path / path.name, mask, like=scan)
+        stored = nib.load(tmp_path / path.name)
+        assert stored.shape == nib.load(path).shape
+        assert np.abs(stored.affine - nib.load(path).affine).max() < 1e-4
+        words = ["evaluate", str(tmp_path), str(tmp_path), "--out", str(tmp_path / "r.csv")]
+    assert cli.main(words) == 0
