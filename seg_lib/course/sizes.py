@@ -44,10 +44,10 @@ GPU = {"n_cases": 944, "phantom_size": 512, "size": 256, "batch_size": 16, "pres
 PATCHES = {
     "network": "unet3d", "preset": "small", "loss": "dice_ce_of_batch", "optimizer": "adamw",
     "learning_rate": 4e-3, "weight_decay": 1e-5, "spacing_mm": None, "box": "lungs",
-    "size": (192, 192, 48), "share_of_time": 0.2, "timed_patch": (64, 32, 32),
-    "timed_preset": "paper", "patch": (48, 48, 16), "batch_size": 8, "patches": 8,
-    "positives": 0.5, "validate_every": 6, "augmentation": "source", "ema_decay": 0.99,
-    "precision": "fast",
+    "size": (160, 160, 32), "share_of_time": 0.3, "timed_patch": (64, 32, 32),
+    "timed_preset": "paper", "patch": (32, 32, 16), "batch_size": 4, "patches": 16,
+    "positives": 0.5, "validate_every": 8, "augmentation": "source", "precision": "fast",
+    "ema_decay": 0.0,
 }
 
 # Two processes on the CPU, whatever the profile.
@@ -153,10 +153,10 @@ TABLE = {
     },
     "10": {
         "smoke": PATCHES
-        | {"n_cases": 12, "size": (128, 128, 32), "patch": (32, 32, 16), "epochs": 12}
-        | {"timed_patch": (64, 32, 32), "timed_preset": "small", "budget_s": 60, "budget_mb": 3000},
+        | {"n_cases": 12, "epochs": 14, "timed_preset": "small", "budget_s": 60}
+        | {"budget_mb": 3500},
         "laptop": PATCHES
-        | {"n_cases": 40, "epochs": 18, "validate_every": 9, "budget_s": 300, "budget_mb": 4000},
+        | {"n_cases": 48, "epochs": 16, "budget_s": 300, "budget_mb": 4000},
         "gpu": PATCHES
         | {"n_cases": 120, "size": (256, 256, 96), "patch": (96, 96, 64), "epochs": 60}
         | {"preset": "paper", "budget_s": 1200, "budget_mb": 12000},
@@ -170,10 +170,10 @@ TABLE = {
     },
     "11": {
         "smoke": PATCHES
-        | {"n_cases": 12, "size": (128, 128, 32), "patch": (32, 32, 16), "epochs": 8}
-        | {"window": (32, 32, 16), "overlaps": (0.0, 0.5), "budget_s": 60, "budget_mb": 3000},
+        | {"n_cases": 12, "epochs": 8, "window": (32, 32, 16), "overlaps": (0.0, 0.5)}
+        | {"budget_s": 60, "budget_mb": 3500},
         "laptop": PATCHES
-        | {"n_cases": 40, "epochs": 14, "window": (48, 48, 16)}
+        | {"n_cases": 48, "epochs": 10, "window": (32, 32, 16)}
         | {"overlaps": (0.0, 0.25, 0.5, 0.7), "budget_s": 300, "budget_mb": 4000},
         "gpu": PATCHES
         | {"n_cases": 120, "size": (256, 256, 96), "patch": (96, 96, 64), "epochs": 30}
