@@ -123,7 +123,9 @@ def read_header(path: Path) -> pydicom.Dataset | None:
     if start[128:] == b"DICM" or bare:
         try:
             with quiet():
-                header = pydicom.dcmread(path, True, True, force=True, specific_tags=TAGS)
+                header = pydicom.dcmread(
+                    path, stop_before_pixels=True, force=True, specific_tags=TAGS
+                )
         except Exception:  # whatever a damaged file does to the parser
             raise InputError("the DICOM header is damaged; copy the file again.") from None
         if "SOPClassUID" in header or not bare:
