@@ -16,7 +16,8 @@ import numpy as np
 import pydicom
 
 from seg_lib.data.case_rules import first_few
-from seg_lib.data.dicom_files import IDENTIFIERS, quiet, read_folder
+from seg_lib.data.dicom_files import read_folder
+from seg_lib.data.dicom_header import IDENTIFIERS, quiet
 from seg_lib.data.dicom_series import LPS_TO_RAS
 from seg_lib.data.nifti import Volume, as_stored, read_image, write_mask
 from seg_lib.errors import DataWarning, InputError

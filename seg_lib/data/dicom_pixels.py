@@ -7,42 +7,33 @@ file has only one of each. Plain files are read without pydicom's decoders, whic
 import numpy as np
 import pydicom
 from pydicom import uid
-from scipy import ndimage
 
-from seg_lib.data.dicom_files import Piece, quiet
-from seg_lib.data.dicom_series import Stack
+from seg_lib.data.dicom_header import Piece, quiet
 from seg_lib.errors import InputError
 
-TAGS = [
-    *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "Rows", "Columns"),
-    *("NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PixelData"),
-    0x60000102,  # overlay bit position
-]
 INT16 = np.iinfo(np.int16)
 JPEGS = {*uid.JPEGTransferSyntaxes, *uid.JPEGLSTransferSyntaxes, *uid.JPEG2000TransferSyntaxes}
 END_OF_JPEG = b"\xff\xd9"  # of JPEG, JPEG-LS and JPEG 2000 alike
 
 
 def stored_values(piece: Piece) -> np.ndarray:
-    """(rows, columns) as stored, before the rescale; int16, uint16 or what the file has.
+    """(rows, columns) as stored, before the rescale.
 
     Raises:
         InputError: a damaged or short stream, an unknown syntax, or bits that are no pixels.
     """
-    syntax = None
-    with quiet():
-        try:
-            data = pydicom.dcmread(piece.path, force=True, specific_tags=TAGS)
-            syntax = data.file_meta.get("TransferSyntaxUID") or _guessed_syntax(data)
-            data.file_meta.TransferSyntaxUID = syntax
-            values = _decoded(data, syntax, piece)
-        except InputError:
-            raise
-        except Exception as error:  # pydicom and its decoders raise what they like
-            raise InputError(_cannot_decode(piece, str(error), syntax)) from None
+    if piece.offset is None:
+        values = _unpacked(piece)
+    else:
+        count = piece.shape[0] * piece.shape[1]
+        values = np.fromfile(piece.path, piece.dtype, count, offset=piece.offset)
+        if values.size < count:
+            missing = (count - values.size) * piece.dtype.itemsize
+            raise InputError(f"{piece.name}: the pixels end {missing} bytes too early; copy again.")
+        values = values.astype(piece.dtype.newbyteorder("="), copy=False).reshape(piece.shape)
     if values.shape != piece.shape:
         raise InputError(f"{piece.name}: the pixels are no {piece.shape} slice; copy it again.")
-    return _pixel_bits(values, data, piece)
+    return _pixel_bits(values, piece)
 
 
 def read_hu(piece: Piece) -> np.ndarray:
@@ -62,94 +53,35 @@ def read_hu(piece: Piece) -> np.ndarray:
     return as_int16 if (as_int16 == hu).all() else hu.astype(np.float32)
 
 
-def read_volume(stack: Stack) -> np.ndarray:
-    """(slices, rows, columns) HU of a stack: int16 where that is exact, else float32."""
-    volume = np.empty((len(stack.pieces), *stack.pieces[0].shape), np.int16)
-    for z, piece in enumerate(stack.pieces):
-        hu = read_hu(piece)
-        if hu.dtype != volume.dtype and volume.dtype == np.int16:
-            volume = volume.astype(np.float32)
-        volume[z] = hu
-    return volume
-
-
-def straighten(volume: np.ndarray, stack: Stack) -> tuple[np.ndarray, np.ndarray]:
-    """Undo a gantry tilt: move every slice back by its drift, linearly, on a larger canvas.
-
-    Args:
-        volume: (slices, rows, columns).
-        stack: with the drift in pixels a slice.
-
-    Returns:
-        The volume on an upright grid, lowest value around it, and its affine (4, 4).
-    """
-    n, rows, columns = volume.shape
-    shifts = np.arange(n)[:, None] * stack.drift[::-1]  # (slices, 2): down, along
-    start = np.floor(shifts.min(axis=0)).astype(int)
-    more = np.ceil(shifts.max(axis=0)).astype(int) - start
-    lowest = volume.min()
-    canvas = np.full((rows + more[0], columns + more[1]), lowest, np.float32)
-    upright = np.empty((n, *canvas.shape), volume.dtype)
-    for z in range(n):
-        canvas[:rows, :columns] = volume[z]
-        moved = ndimage.shift(canvas, shifts[z] - start, order=1, mode="constant", cval=lowest)
-        upright[z] = np.rint(moved) if volume.dtype == np.int16 else moved
-    affine = stack.affine
-    in_plane = affine[:3, :2]
-    affine[:3, 2] -= in_plane @ stack.drift
-    affine[:3, 3] += in_plane @ start[::-1]
-    return upright, affine
-
-
-def _guessed_syntax(data: pydicom.Dataset) -> uid.UID:
-    """For files without a meta header: what pydicom read them with."""
-    implicit, little = data.original_encoding
-    if little:
-        return uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
-    return uid.ExplicitVRBigEndian
-
-
-def _decoded(data: pydicom.Dataset, syntax: uid.UID, piece: Piece) -> np.ndarray:
-    frame = piece.frame or 0
-    if syntax.is_encapsulated:
-        if syntax in JPEGS and END_OF_JPEG not in data.PixelData[-64:]:
-            raise InputError(f"{piece.name}: the compressed pixels are cut short; copy it again.")
-        index = None if piece.frame is None else frame
-        return pydicom.pixels.pixel_array(data, index=index)
-    kind = "i" if data.PixelRepresentation else "u"
-    order = ">" if syntax == uid.ExplicitVRBigEndian else "<"
-    dtype = np.dtype(f"{order}{kind}{data.BitsAllocated // 8}")
-    count = piece.shape[0] * piece.shape[1]
-    content = memoryview(data.PixelData)[frame * count * dtype.itemsize :]
-    missing = count * dtype.itemsize - len(content)
-    if missing > 0:
-        raise InputError(f"{piece.name}: the pixels end {missing} bytes too early; copy it again.")
-    values = np.frombuffer(content, dtype, count).reshape(piece.shape)
-    return values.astype(dtype.newbyteorder("="), copy=False)
-
-
-def _pixel_bits(values: np.ndarray, data: pydicom.Dataset, piece: Piece) -> np.ndarray:
-    """Only the bits that belong to the pixel: older files keep overlays in those above."""
-    stored, allocated = int(data.BitsStored), values.dtype.itemsize * 8
-    if data.get("HighBit", stored - 1) != stored - 1:
-        raise InputError(f"{piece.name}: HighBit is not BitsStored - 1; export the series again.")
-    if stored >= allocated:
-        return values
-    signed = values.dtype.kind == "i"
-    if int(values.max()) < 2 ** (stored - signed) and int(values.min()) >= -(2 ** (stored - 1)):
-        return values
-    overlay = 0x60000102 in data and data[0x60000102].value >= stored
-    if not (overlay or (signed and int(values.max()) < 2**stored)):
-        raise InputError(f"{piece.name}: values that need more than the {stored} bits declared.")
-    free = allocated - stored
-    return (values << free) >> free  # brings the sign along
-
-
-def _cannot_decode(piece: Piece, error: str, syntax: uid.UID | None) -> str:
+def _unpacked(piece: Piece) -> np.ndarray:
+    """What pydicom's decoders make of a compressed or deflated file."""
+    syntax = None
+    with quiet():
+        try:
+            data = pydicom.dcmread(piece.path, force=True)
+            syntax = data.file_meta.TransferSyntaxUID
+            if syntax in JPEGS and END_OF_JPEG not in data.PixelData[-64:]:
+                raise ValueError("cut short")  # some decoders invent the rest
+            return pydicom.pixels.pixel_array(data, index=piece.frame)
+        except Exception as error:  # they raise what they like, and may quote the header
+            needs_plugin = "missing dependencies" in str(error) or "plugins" in str(error)
     name = "unknown transfer syntax" if syntax is None else syntax.name
-    if "missing dependencies" in error or "plugins" in error:
-        return (
+    if needs_plugin:
+        raise InputError(
             f"{piece.name}: no decoder for {name}; install pylibjpeg, pylibjpeg-libjpeg, "
             "pylibjpeg-openjpeg and pyjpegls."
         )
-    return f"{piece.name}: the pixels cannot be decoded ({name}); copy the file again."
+    raise InputError(f"{piece.name}: damaged or unreadable pixels ({name}); copy the file again.")
+
+
+def _pixel_bits(values: np.ndarray, piece: Piece) -> np.ndarray:
+    """Only the bits that belong to the pixel: older files keep overlays in those above."""
+    stored, allocated = piece.bits, values.dtype.itemsize * 8
+    signed = values.dtype.kind == "i"
+    low, high = int(values.min()), int(values.max())
+    if stored >= allocated or (high < 2 ** (stored - signed) and low >= -(2 ** (stored - 1))):
+        return values
+    if "overlay" not in piece.marks and not (signed and low >= 0 and high < 2**stored):
+        raise InputError(f"{piece.name}: values that need more than the {stored} bits declared.")
+    free = allocated - stored
+    return (values << free) >> free  # brings the sign along

@@ -8,11 +8,12 @@ notebook 01.
 import dataclasses
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from seg_lib.data.dicom_files import IDENTIFIERS, Piece
+from seg_lib.data.dicom_header import IDENTIFIERS, Piece
+from seg_lib.data.dicom_pixels import stored_values
 from seg_lib.data.nifti_header import MAX_SHEAR_COSINE, MAX_VOXELS
 from seg_lib.errors import InputError
 
@@ -58,15 +59,8 @@ def split_series(pieces: Sequence[Piece]) -> list[list[Piece]]:
     return list(series.values())
 
 
-def stack_up(
-    pieces: Sequence[Piece], same_image: Callable[[Piece, Piece], bool], note: Callable[[str], None]
-) -> Stack:
-    """Put the slices of one series in order along their normal.
-
-    Args:
-        pieces: of one series, in any order.
-        same_image: tells whether two pieces hold the same pixels.
-        note: is told in a sentence what a user should know.
+def stack_up(pieces: Sequence[Piece]) -> tuple[Stack, list[str]]:
+    """Put the slices of one series in order along their normal; and what a user should know.
 
     Raises:
         InputError: mixed matrices, spacings or directions; slices missing, uneven, or two
@@ -74,22 +68,25 @@ def stack_up(
     """
     normal = _check_one_grid(pieces)
     ordered = sorted(pieces, key=lambda piece: float(piece.position @ normal))
-    ordered = _without_copies(ordered, normal, same_image, note)
+    ordered = _without_copies(ordered, normal)
     first, n = ordered[0], len(ordered)
+    copies, remarks = len(pieces) - n, []
+    if copies:
+        remarks.append(f"{copies} slice(s) were there twice; the copies were left out.")
     if n * first.shape[0] * first.shape[1] > MAX_VOXELS:
         raise InputError(f"{n} slices of {first.shape} are too many voxels; split the scan.")
     if n < 3:
-        note(f"only {n} slice(s): too few for 3D, and nobody can tell whether one is missing.")
+        remarks.append(f"{n} slice(s): too few for 3D, and nobody can tell if one is missing.")
     if n == 1:
         if not (first.thickness_mm or 0) > 0:
             raise InputError(f"{first.name}: one slice without SliceThickness; add its neighbours.")
-        return Stack(ordered, normal * first.thickness_mm, np.zeros(2))
+        return Stack(ordered, normal * first.thickness_mm, np.zeros(2)), remarks
     _check_even(ordered, normal)
     step = (ordered[-1].position - first.position) / (n - 1)
     drift = first.axes @ step
     if np.abs(drift).max() <= MAX_SHEAR_COSINE * (step @ normal):
         drift = np.zeros(2)
-    return Stack(ordered, step, drift / first.spacing_mm)
+    return Stack(ordered, step, drift / first.spacing_mm), remarks
 
 
 def _check_one_grid(pieces: Sequence[Piece]) -> np.ndarray:
@@ -115,24 +112,22 @@ def _check_one_grid(pieces: Sequence[Piece]) -> np.ndarray:
     return np.cross(*first.axes)
 
 
-def _without_copies(
-    ordered: list[Piece], normal: np.ndarray, same_image: Callable, note: Callable
-) -> list[Piece]:
-    kept, copies = ordered[:1], 0
+def _without_copies(ordered: list[Piece], normal: np.ndarray) -> list[Piece]:
+    kept = ordered[:1]
     for piece in ordered[1:]:
         other = kept[-1]
         if np.abs((piece.position - other.position) @ normal) > JITTER_MM:
             kept.append(piece)
-        elif piece.image == other.image and same_image(piece, other):
-            copies += 1
-        else:
+        elif piece.image != other.image or not _same_pixels(piece, other):
             raise InputError(
                 f"{piece.name} and {other.name} are two images at {_mm(piece)}, perhaps two "
                 "phases or reconstructions in one series; keep one of them."
             )
-    if copies:
-        note(f"{copies} slice(s) were there twice; the copies were left out.")
     return kept
+
+
+def _same_pixels(one: Piece, other: Piece) -> bool:
+    return np.array_equal(stored_values(one), stored_values(other))
 
 
 def _check_even(ordered: Sequence[Piece], normal: np.ndarray) -> None:
