@@ -29,6 +29,11 @@ JOB_WORDS = {
     "--array": {"action": "store_true", "help": "task, network, profile, seed may be lists: 0,1,2"},
     "--submit": {"action": "store_true", "help": "hand it to sbatch or qsub"},
 }
+DICOM_WORDS = {
+    "--rtstruct": {"type": Path, "help": "contours drawn on this series"},
+    "--roi": {"help": "name of the region to fill"},
+    "--mask-out": {"type": Path, "help": "its mask, a NIfTI file"},
+}
 SUBMISSION_WORDS = {
     "action": {"choices": ["check", "score"]},
     "submission": {"type": Path, "help": "ZIP, folder or CSV"},
@@ -63,6 +68,14 @@ def pickle_to_png(pickle: Path, out_dir: Path, size: int, split: str) -> int:
 
     cases = convert(pickle, out_dir, size=size, split=split)
     print(f"{out_dir}: {len(cases)} slices, split {split}.")
+    return 0
+
+
+def dicom_to_nifti(src_dir: Path, out: Path, **contours: Path | str | None) -> int:
+    """Convert a DICOM folder: HU and geometry only; with the three others also one region."""
+    from seg_lib.data.contours import convert
+
+    print("\n".join(f"{path}: written." for path in convert(src_dir, out, **contours)))
     return 0
 
 
@@ -175,6 +188,9 @@ def build_parser() -> argparse.ArgumentParser:
     word = add(pickle_to_png, "pickle", "out_dir")
     word("--size", type=int, default=256)
     word("--split", default="train", choices=["train", "val", "test"])
+    word = add(dicom_to_nifti, "src_dir", "out")
+    for name, how in DICOM_WORDS.items():
+        word(name, **how)
     word = add(train, "--data", "--out")
     word("task", help="slices2d or volumes3d")
     word("--network", help="default: the task's own")

@@ -3,7 +3,6 @@
 The patient's name and number in the headers are made up, and are there to be lost on the way.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,9 @@ from pydicom import uid
 
 from seg_lib.data.contours import outlines
 from seg_lib.data.dicom_files import CT
+from seg_lib.data.dicom_masks import rtstruct
 from seg_lib.data.dicom_series import LPS_TO_RAS
 
-RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 PATIENT = {"PatientName": "Phantom^Paula", "PatientID": "PH-4711", "PatientBirthDate": "19500101"}
 
 
@@ -37,7 +36,7 @@ def write_ct_series(
     first = LPS_TO_RAS @ affine @ [hu.shape[0] - 1, hu.shape[1] - 1, 0, 1]
     paths = []
     for z in range(hu.shape[2]):
-        data = _dataset(CT, f"{seed}.{z + 1}", seed)
+        data = _dataset(f"{seed}.{z + 1}", seed)
         data.Modality, data.ImageType = "CT", ["ORIGINAL", "PRIMARY", "AXIAL"]
         data.SeriesInstanceUID = _uid(f"{seed}.series")
         data.InstanceNumber = z + 1
@@ -53,35 +52,29 @@ def write_ct_series(
 
 
 def write_rtstruct(
-    path: str | Path, mask: np.ndarray, affine: np.ndarray, roi: str = "GTV-1", seed: int = 0
+    path: str | Path, mask: np.ndarray, affine: np.ndarray, series: list[Path], roi: str = "GTV-1"
 ) -> None:
     """Write the outlines of a mask (X, Y, Z), RAS, as an RTSTRUCT with one region of interest.
 
-    The other words are those of ``write_ct_series``; the two belong together if they are equal.
+    Args:
+        path: of the file.
+        mask: 0 and 1.
+        affine: index to mm, as for ``write_ct_series``.
+        series: what ``write_ct_series`` returned.
+        roi: name of the region.
     """
-    data = _dataset(RTSTRUCT, f"{seed}.structures", seed)
-    data.Modality, data.StructureSetLabel = "RTSTRUCT", "PHANTOM"
-    item, contours = pydicom.Dataset(), pydicom.Dataset()
-    item.ROINumber, item.ROIName, item.ROIGenerationAlgorithm = 1, roi, "MANUAL"
-    item.ReferencedFrameOfReferenceUID = data.FrameOfReferenceUID
-    contours.ReferencedROINumber = 1
-    contours.ContourSequence = [_contour(points) for points in outlines(mask, affine)]
-    data.StructureSetROISequence, data.ROIContourSequence = [item], [contours]
+    sources = [pydicom.dcmread(slice_path, stop_before_pixels=True) for slice_path in series]
+    data = rtstruct(list(outlines(mask, affine)), roi, sources)
+    for tag in PATIENT:
+        data[tag] = sources[0][tag]
     data.save_as(path, enforce_file_format=True)
 
 
-def _contour(points_mm: Sequence) -> pydicom.Dataset:
-    contour = pydicom.Dataset()
-    contour.ContourGeometricType, contour.NumberOfContourPoints = "CLOSED_PLANAR", len(points_mm)
-    contour.ContourData = np.round(points_mm, 4).ravel().tolist()
-    return contour
-
-
-def _dataset(kind: str, name: str, seed: int) -> pydicom.Dataset:
+def _dataset(name: str, seed: int) -> pydicom.Dataset:
     data = pydicom.Dataset()
     data.file_meta = pydicom.dataset.FileMetaDataset()
     data.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
-    data.SOPClassUID, data.SOPInstanceUID = kind, _uid(name)
+    data.SOPClassUID, data.SOPInstanceUID = CT, _uid(name)
     data.StudyInstanceUID, data.FrameOfReferenceUID = _uid(f"{seed}.study"), _uid(f"{seed}.frame")
     for tag, value in PATIENT.items():
         setattr(data, tag, value)
