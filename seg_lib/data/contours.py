@@ -40,9 +40,7 @@ def convert(
     """
     wanted = [rtstruct, roi, mask_out]
     if any(wanted) and not all(wanted):
-        raise InputError(
-            f"{dst}: contours need --rtstruct, --roi and --mask-out together."
-        )
+        raise InputError(f"{dst}: contours need --rtstruct, --roi and --mask-out together.")
     written = dicom_to_nifti(src_dir, dst)
     if not all(wanted):
         return written
@@ -159,7 +157,7 @@ def check_same_patient(data: pydicom.Dataset, series_dir: str | Path, dst: str |
 def _read_rtstruct(path: str | Path) -> pydicom.Dataset:
     try:
         with quiet():
-            data = pydicom.dcmread(path)
+            data = pydicom.dcmread(path, force=True)
     except Exception:  # whatever a damaged file does to the parser
         raise InputError(f"{path}: no readable DICOM file; give the RTSTRUCT.") from None
     if "StructureSetROISequence" not in data:
