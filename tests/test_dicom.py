@@ -477,19 +477,18 @@ def test_a_slice_that_is_none(src, dst, content):  # 65
     """At the end of a series nobody would miss it."""
     save(src, make_series())
     (src / "005.dcm").write_bytes(content)
-    refused(src, dst, r"file 6 of 6 \(005.dcm\): is (empty|called DICOM)")
+    refused(src, dst, r"file 6 of 6 \(005.dcm\): is (empty|no readable DICOM)")
 
 
-@pytest.mark.parametrize("length", [133, 140, 200, 340])
-def test_a_header_cut_short(src, dst, length):
+@pytest.mark.parametrize("name", ["005.dcm", "005"])
+@pytest.mark.parametrize("length", [132, 133, 140, 200, 340, 500, 700, 800])
+def test_a_header_cut_short(src, dst, length, name):  # 65
     save(src, make_series())
-    (src / "005.dcm").write_bytes((src / "005.dcm").read_bytes()[:length])
-    with pytest.raises(InputError, match=r"005.dcm|left out"), warnings.catch_warnings():
-        warnings.simplefilter("error", DataWarning)
-        try:
-            dicom_to_nifti(src, dst)
-        except DataWarning as warning:  # said, and therefore not silent
-            raise InputError(str(warning)) from None
+    content = (src / "005.dcm").read_bytes()
+    assert len(content) > 1000
+    (src / "005.dcm").unlink()
+    (src / name).write_bytes(content[:length])
+    refused(src, dst, r"\(005(\.dcm)?\): (the DICOM header is damaged|the file ends before|is no)")
 
 
 def test_a_missing_decoder_is_named(src, dst, monkeypatch):  # 64

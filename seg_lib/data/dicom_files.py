@@ -8,17 +8,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-import pydicom
-
-from seg_lib.data.dicom_header import (
-    IDENTIFIERS,
-    TAGS,
-    Header,
-    Piece,
-    pieces_of,
-    plain_pixels,
-    quiet,
-)
+from seg_lib.data.dicom_header import IDENTIFIERS, Header, Piece, header_of, pieces_of, quiet
 from seg_lib.errors import InputError
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -51,7 +41,7 @@ def read_folder(src: str | Path) -> tuple[list[Piece], Counter]:
         raise InputError(f"{names[path]}: {fault}{more}")
     skipped, pieces = Counter(), []
     for path, header in headers.items():
-        if header is None or str(header.tags.get("SOPClassUID", "")) not in SCANS:
+        if header is None or header.kind not in SCANS:
             skipped["no DICOM" if header is None else "other DICOM objects"] += 1
             continue
         found = list(pieces_of(path, names[path], header))
@@ -72,16 +62,15 @@ def read_header(path: Path) -> Header | None:
             # Without the preamble, files begin with group 2 or 8 in either byte order.
             bare = start[:2] in (b"\2\0", b"\x08\0", b"\0\2", b"\0\x08")
             if start[128:] == b"DICM" or bare:
-                how = {"stop_before_pixels": True, "force": True, "specific_tags": TAGS}
-                tags = pydicom.dcmread(stream, **how)
-                if "SOPClassUID" in tags or not bare:
-                    return Header(tags, plain_pixels(stream, tags))
+                header = header_of(stream)
+                if header.kind:
+                    return header
     except OSError as error:
         raise InputError(f"cannot be read ({error.strerror}); check it.") from None
     except Exception:  # whatever a damaged file does to the parser
         raise InputError("the DICOM header is damaged; copy the file again.") from None
-    if path.suffix.lower() in SUFFIXES:
-        fault = "is called DICOM, but is none" if start else "is empty"
+    if path.suffix.lower() in SUFFIXES or start[128:] == b"DICM":
+        fault = "is no readable DICOM" if start else "is empty"
         raise InputError(f"{fault}; copy it again, or take it away if it is no slice.")
     return None
 

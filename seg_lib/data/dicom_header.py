@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pydicom
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from seg_lib.errors import InputError
 
@@ -66,10 +67,17 @@ class Piece:
 
 
 class Header(NamedTuple):
-    """What was read of a file, and where its plain pixels begin."""
+    """What was read of a file, and what follows it."""
 
     tags: pydicom.Dataset
-    offset: int | None
+    offset: int | None  # where plain pixels begin
+    ends: bool  # nothing follows
+
+    @property
+    def kind(self) -> str:
+        """The SOP class, as text."""
+        meta = self.tags.file_meta.get("MediaStorageSOPClassUID", "")
+        return str(self.tags.get("SOPClassUID") or meta)
 
 
 @contextlib.contextmanager
@@ -80,18 +88,22 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def plain_pixels(stream: BinaryIO, tags: pydicom.Dataset) -> int | None:
-    """Where the values begin, if pydicom stopped at pixels that are not compressed."""
+def header_of(stream: BinaryIO) -> Header:
+    """Read a file as far as its pixels; may raise whatever pydicom raises."""
+    how = {"stop_before_pixels": True, "force": True, "specific_tags": TAGS}
+    tags = pydicom.dcmread(stream, **how)
     implicit, little = tags.original_encoding
     head = stream.read(8 if implicit else 12)
-    if head[:4] != PIXEL_DATA["<" if little else ">"] or head[-4:] == b"\xff\xff\xff\xff":
-        return None
-    return stream.tell()
+    plain = head[:4] == PIXEL_DATA["<" if little else ">"] and head[-4:] != b"\xff\xff\xff\xff"
+    inflated = tags.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian
+    return Header(tags, stream.tell() if plain else None, not head and not inflated)
 
 
 def pieces_of(path: Path, name: str, header: Header) -> Iterator[Piece]:
     """The slices of one file."""
     tags = header.tags
+    if header.ends:
+        raise InputError(f"{name}: the file ends before its pixels; copy it again.")
     with quiet():
         frames = tags.get("PerFrameFunctionalGroupsSequence")
         if frames is None and int(tags.get("NumberOfFrames") or 1) > 1:
