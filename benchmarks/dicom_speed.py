@@ -95,7 +95,7 @@ def processor_s():
 
 
 def measure(repeats, size=SIZE, names=tuple(CONTESTANTS)):
-    """Each contestant in turn, ``repeats`` times: {name: [(s, processor s), ...]}, {name: bytes}."""
+    """Each contestant in turn, repeated: {name: [(s, processor s), ...]}, {name: bytes}."""
     seconds, sizes = {name: [] for name in names}, {}
     with tempfile.TemporaryDirectory() as folder:
         src, out = Path(folder) / "series", Path(folder) / "out"

@@ -29,11 +29,6 @@ JOB_WORDS = {
     "--array": {"action": "store_true", "help": "task, network, profile, seed may be lists: 0,1,2"},
     "--submit": {"action": "store_true", "help": "hand it to sbatch or qsub"},
 }
-DICOM_WORDS = {
-    "--rtstruct": {"type": Path, "help": "contours drawn on this series"},
-    "--roi": {"help": "name of the region to fill"},
-    "--mask-out": {"type": Path, "help": "its mask, a NIfTI file"},
-}
 SUBMISSION_WORDS = {
     "action": {"choices": ["check", "score"]},
     "submission": {"type": Path, "help": "ZIP, folder or CSV"},
@@ -185,12 +180,7 @@ def build_parser() -> argparse.ArgumentParser:
     word("--cases", type=int, default=24, metavar="N", dest="n_cases")
     word("--size", type=sizes, metavar="N or X,Y,Z")
     word("--seed", type=int, default=0)
-    word = add(pickle_to_png, "pickle", "out_dir")
-    word("--size", type=int, default=256)
-    word("--split", default="train", choices=["train", "val", "test"])
-    word = add(dicom_to_nifti, "src_dir", "out")
-    for name, how in DICOM_WORDS.items():
-        word(name, **how)
+    add_conversions(add)
     word = add(train, "--data", "--out")
     word("task", help="slices2d or volumes3d")
     word("--network", help="default: the task's own")
@@ -210,6 +200,17 @@ def build_parser() -> argparse.ArgumentParser:
     word("--check", action="store_true", help="check the committed lessons")
     word("--publish", action="store_true", help="store the last run's outputs")
     return parser
+
+
+def add_conversions(add: Callable) -> None:
+    """The two commands that turn given files into what the rest reads."""
+    word = add(pickle_to_png, "pickle", "out_dir")
+    word("--size", type=int, default=256)
+    word("--split", default="train", choices=["train", "val", "test"])
+    word = add(dicom_to_nifti, "src_dir", "out")
+    word("--rtstruct", type=Path, help="contours drawn on this series")
+    word("--roi", help="name of the region to fill")
+    word("--mask-out", type=Path, help="its mask, a NIfTI file")
 
 
 def add_hackathon(add: Callable) -> None:

@@ -382,6 +382,20 @@ def test_a_tag_with_too_few_numbers(src, dst, tag):
     refused(src, dst, rf"\(002.dcm\): {tag} does not hold")
 
 
+@pytest.mark.parametrize("tag", [0x00200032, 0x00280008])
+def test_a_number_that_is_none_is_not_quoted(src, dst, tag):  # 70
+    """Without explicit types, pydicom finds out only when the number is wanted."""
+    slices = make_series(n=3)
+    src.mkdir()
+    for n, piece in enumerate(slices):
+        if n == 1:
+            piece.add(pydicom.DataElement(tag, "LO", "Muster, Erika"))
+        del piece.file_meta
+        pydicom.dcmwrite(src / f"{n}.dcm", piece, implicit_vr=True, little_endian=True)
+    message = refused(src, dst, r"file 2 of 3 \(1.dcm\): (a tag holds no|Image.* does not hold)")
+    assert "Muster" not in message
+
+
 # ---- how it is stored ----
 
 

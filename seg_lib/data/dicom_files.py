@@ -44,7 +44,7 @@ def read_folder(src: str | Path) -> tuple[list[Piece], Counter]:
         if header is None or header.kind not in SCANS:
             skipped["no DICOM" if header is None else "other DICOM objects"] += 1
             continue
-        found = list(pieces_of(path, names[path], header))
+        found = _read_pieces(path, names[path], header)
         pieces += [piece for piece in found if "scout" not in piece.marks]
         skipped["scouts"] += sum("scout" in piece.marks for piece in found)
     if not pieces:
@@ -73,6 +73,16 @@ def read_header(path: Path) -> Header | None:
         fault = "is no readable DICOM" if start else "is empty"
         raise InputError(f"{fault}; copy it again, or take it away if it is no slice.")
     return None
+
+
+def _read_pieces(path: Path, name: str, header: Header) -> list[Piece]:
+    try:
+        with quiet():
+            return list(pieces_of(path, name, header))
+    except InputError:
+        raise
+    except Exception:  # pydicom reads values late, and quotes those that it cannot read
+        raise InputError(f"{name}: a tag holds no valid value; export the series again.") from None
 
 
 def _secrets(header: Header | None) -> set[str]:

@@ -104,14 +104,13 @@ def pieces_of(path: Path, name: str, header: Header) -> Iterator[Piece]:
     tags = header.tags
     if header.ends:
         raise InputError(f"{name}: the file ends before its pixels; copy it again.")
-    with quiet():
-        frames = tags.get("PerFrameFunctionalGroupsSequence")
-        if frames is None and int(tags.get("NumberOfFrames") or 1) > 1:
-            raise InputError(f"{name}: frames without positions; export single slices.")
-        shared = (tags.get("SharedFunctionalGroupsSequence") or [None])[0]
-        for n, frame in enumerate([None] if frames is None else frames):
-            layers = [group for group in (frame, shared) if group is not None]
-            yield _piece(path, name, header, layers, None if frames is None else n)
+    frames = tags.get("PerFrameFunctionalGroupsSequence")
+    if frames is None and int(tags.get("NumberOfFrames") or 1) > 1:
+        raise InputError(f"{name}: frames without positions; export single slices.")
+    shared = (tags.get("SharedFunctionalGroupsSequence") or [None])[0]
+    for n, frame in enumerate([None] if frames is None else frames):
+        layers = [group for group in (frame, shared) if group is not None]
+        yield _piece(path, name, header, layers, None if frames is None else n)
 
 
 def _piece(
@@ -122,8 +121,9 @@ def _piece(
     def numbers(tag: str, count: int, needed: bool = True) -> np.ndarray | None:
         sequences = [layer.get(SEQUENCES[tag]) or [] for layer in layers]
         for item in [*(item for sequence in sequences for item in sequence), tags]:
-            if item.get(tag) not in (None, ""):
-                return _numbers(item, tag, count, name)
+            value = item.get(tag)
+            if value is not None and value != "":
+                return _numbers(value, tag, count, name)
         if "scout" in marks:  # needs no place, it is left out
             return np.zeros(count)
         if needed:
@@ -173,9 +173,9 @@ def _pixel_type(tags: pydicom.Dataset, name: str) -> tuple[int, np.dtype]:
     return bits, np.dtype(f"{order}{kind}{allocated // 8}")
 
 
-def _numbers(source: pydicom.Dataset, tag: str, count: int, name: str) -> np.ndarray:
+def _numbers(value: object, tag: str, count: int, name: str) -> np.ndarray:
     try:
-        found = np.array(source[tag].value, float).reshape(count)
+        found = np.array(value, float).reshape(count)
     except (ValueError, TypeError, OverflowError):
         found = np.array([np.nan])
     if not np.isfinite(found).all():

@@ -77,9 +77,11 @@ def _unpacked(piece: Piece) -> np.ndarray:
 def _pixel_bits(values: np.ndarray, piece: Piece) -> np.ndarray:
     """Only the bits that belong to the pixel: older files keep overlays in those above."""
     stored, allocated = piece.bits, values.dtype.itemsize * 8
+    if stored >= allocated:
+        return values
     signed = values.dtype.kind == "i"
     low, high = int(values.min()), int(values.max())
-    if stored >= allocated or (high < 2 ** (stored - signed) and low >= -(2 ** (stored - 1))):
+    if high < 2 ** (stored - signed) and low >= -(2 ** (stored - 1)):
         return values
     if "overlay" not in piece.marks and not (signed and low >= 0 and high < 2**stored):
         raise InputError(f"{piece.name}: values that need more than the {stored} bits declared.")
