@@ -7,8 +7,9 @@ front and to the head (RAS): two signs change. Slices go in order of their posit
 normal; file names and instance numbers mean nothing. Taught in notebook 01.
 """
 
+import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -72,14 +73,36 @@ def _convert(pieces: list[Piece], dst: Path) -> None:
     stack, remarks = stack_up(pieces)
     for remark in [*remarks, *_remarks(stack)]:
         _warn(dst, remark)
-    volume, affine = _volume(stack), stack.affine
     if stack.drift.any():
-        volume, affine = _straightened(volume, stack)
+        volume, affine = _straightened(_volume(stack), stack)
         _warn(dst, "the gantry was tilted; the slices were moved back, interpolating linearly.")
+        _write(dst, volume, volume.shape, volume.dtype, affine)
+        return
+    shape = (len(stack.pieces), *stack.pieces[0].shape)
+    for dtype in (np.int16, np.float32):
+        with contextlib.suppress(_NotWhole):
+            _write(dst, map(read_hu, stack.pieces), shape, np.dtype(dtype), stack.affine)
+            return
+
+
+class _NotWhole(Exception):
+    """A slice holds values that int16 does not."""
+
+
+def _write(
+    dst: Path,
+    slices: Iterable[np.ndarray],
+    shape: Sequence[int],
+    dtype: np.dtype,
+    affine: np.ndarray,
+) -> None:
+    """Write slices (rows, columns) as they come: threads pack one while the next is read."""
     with written_whole(dst) as part, _opened(part) as stream:
-        stream.write(fresh_header(volume.shape[::-1], volume.dtype, affine))
-        for hu in volume:  # rows of columns: already the order of NIfTI, first axis fastest
-            stream.write(hu.data)
+        stream.write(fresh_header(shape[::-1], dtype, affine))
+        for hu in slices:  # rows of columns: already the order of NIfTI, first axis fastest
+            if dtype == np.int16 and hu.dtype != np.int16:
+                raise _NotWhole
+            stream.write(np.ascontiguousarray(hu, dtype).data)
 
 
 def _volume(stack: Stack) -> np.ndarray:
