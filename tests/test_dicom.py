@@ -268,6 +268,12 @@ def test_a_tilted_series_loses_nothing_at_its_border(src, dst):
     assert nib.load(dst).shape == (10, 16, 5)  # 4 slices further, one row a slice
 
 
+def test_a_tilt_that_no_gantry_has(src, dst):
+    """Else damaged positions would ask for a canvas without end."""
+    save(src, make_series(lean=(0, 1e6, 0)))
+    refused(src, dst, "lean by more than 45 degrees")
+
+
 def test_a_slice_off_the_line(src, dst):
     slices = make_series()
     slices[3].ImagePositionPatient[0] += 4

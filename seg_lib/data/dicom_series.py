@@ -84,6 +84,10 @@ def stack_up(pieces: Sequence[Piece]) -> tuple[Stack, list[str]]:
     _check_even(ordered, normal)
     step = (ordered[-1].position - first.position) / (n - 1)
     drift = first.axes @ step
+    if np.abs(drift).max() > step @ normal:
+        raise InputError(
+            f"{first.name}: the slices lean by more than 45 degrees; export them anew."
+        )
     if np.abs(drift).max() <= MAX_SHEAR_COSINE * (step @ normal):
         drift = np.zeros(2)
     return Stack(ordered, step, drift / first.spacing_mm), remarks
