@@ -66,6 +66,14 @@ def pickle_to_png(pickle: Path, out_dir: Path, size: int, split: str) -> int:
     return 0
 
 
+def dicom_to_nifti(src_dir: Path, out: Path, **contours: Path | str | None) -> int:
+    """Convert a DICOM folder: HU and geometry only; with the three others also one region."""
+    from seg_lib.data.contours import convert
+
+    print("\n".join(f"{path}: written." for path in convert(src_dir, out, **contours)))
+    return 0
+
+
 def train(**choices: object) -> int:
     """Train one network and score it beside a baseline that does not learn."""
     from seg_lib.tasks import train_task
@@ -172,9 +180,7 @@ def build_parser() -> argparse.ArgumentParser:
     word("--cases", type=int, default=24, metavar="N", dest="n_cases")
     word("--size", type=sizes, metavar="N or X,Y,Z")
     word("--seed", type=int, default=0)
-    word = add(pickle_to_png, "pickle", "out_dir")
-    word("--size", type=int, default=256)
-    word("--split", default="train", choices=["train", "val", "test"])
+    add_conversions(add)
     word = add(train, "--data", "--out")
     word("task", help="slices2d or volumes3d")
     word("--network", help="default: the task's own")
@@ -194,6 +200,17 @@ def build_parser() -> argparse.ArgumentParser:
     word("--check", action="store_true", help="check the committed lessons")
     word("--publish", action="store_true", help="store the last run's outputs")
     return parser
+
+
+def add_conversions(add: Callable) -> None:
+    """The two commands that turn given files into what the rest reads."""
+    word = add(pickle_to_png, "pickle", "out_dir")
+    word("--size", type=int, default=256)
+    word("--split", default="train", choices=["train", "val", "test"])
+    word = add(dicom_to_nifti, "src_dir", "out")
+    word("--rtstruct", type=Path, help="contours drawn on this series")
+    word("--roi", help="name of the region to fill")
+    word("--mask-out", type=Path, help="its mask, a NIfTI file")
 
 
 def add_hackathon(add: Callable) -> None:

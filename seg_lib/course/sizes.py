@@ -60,6 +60,12 @@ TABLE = {
         "gpu": LARGE | {"budget_s": 120, "budget_mb": 2000},
         "paper": LARGE | {"budget_s": 120, "budget_mb": 2000},
     },
+    "01": {
+        "smoke": SMALL | {"budget_s": 30, "budget_mb": 1000},
+        "laptop": USUAL | {"budget_s": 30, "budget_mb": 1000},
+        "gpu": LARGE | {"budget_s": 60, "budget_mb": 1500},
+        "paper": LARGE | {"budget_s": 60, "budget_mb": 1500},
+    },
     "02": {
         "smoke": LEAK | {"n_cases": 20, "steps": 300, "budget_s": 45, "budget_mb": 1200},
         "laptop": LEAK

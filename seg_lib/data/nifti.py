@@ -20,7 +20,7 @@ import numpy as np
 from seg_lib.data.case_rules import first_few
 from seg_lib.data.file_bytes import opened
 from seg_lib.data.nifti_header import MAX_CORNER_SHIFT_VOXELS as MAX_SHIFT
-from seg_lib.data.nifti_header import Declared, corner_shift_voxels, parse_header
+from seg_lib.data.nifti_header import Declared, corner_shift_voxels, fresh_header, parse_header
 from seg_lib.errors import DataWarning, InputError
 from seg_lib.files import written_whole
 
@@ -28,7 +28,6 @@ BLOCK_VOXELS = 2**20
 LONGEST_HEADER = 540
 GZIP_BEST_RATIO = 1032  # deflate cannot shrink anything further (zlib technical details)
 GZIP_LEVEL = 4
-SCANNER_COORDINATES = 1  # NIFTI_XFORM_SCANNER_ANAT
 RAS = nib.orientations.axcodes2ornt("RAS")
 
 
@@ -233,13 +232,7 @@ def _fill(stored: np.ndarray, stream: BinaryIO, header: Declared, path: Path) ->
 
 
 def _write(path: str | Path, stored: np.ndarray, affine: np.ndarray) -> None:
-    image = nib.Nifti1Image(stored, affine)
-    image.header.set_xyzt_units("mm")
-    image.set_sform(affine, SCANNER_COORDINATES)
-    image.set_qform(affine, SCANNER_COORDINATES)
-    # A qform cannot hold shear; two forms that disagree would be worse than one.
-    if corner_shift_voxels(affine, image.get_qform(), stored.shape) > MAX_SHIFT / 2:
-        image.set_qform(None)
+    content = fresh_header(stored.shape, stored.dtype, affine) + stored.tobytes(order="F")
     with written_whole(path) as part:
         # A fixed time stamp makes equal masks equal files.
-        part.write_bytes(gzip.compress(image.to_bytes(), GZIP_LEVEL, mtime=0))
+        part.write_bytes(gzip.compress(content, GZIP_LEVEL, mtime=0))

@@ -14,6 +14,25 @@ def largest_lesion_slice(mask):
     return int(mask.sum(axis=(0, 1)).argmax())
 
 
+def lps_to_ras(point):
+    x, y, z = point
+    return -x, -y, z
+
+
+def to_hu(stored, slope, intercept):
+    return stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+
+
+def missing_slices(z_mm):
+    z_mm = sorted(z_mm)
+    gap = min(b - a for a, b in zip(z_mm, z_mm[1:], strict=False))
+    return [
+        a + n * gap
+        for a, b in zip(z_mm, z_mm[1:], strict=False)
+        for n in range(1, round((b - a) / gap))
+    ]
+
+
 def on_both_sides(train, test, patient_of):
     return {patient_of[case] for case in train} & {patient_of[case] for case in test}
 
@@ -141,6 +160,9 @@ def batches_of(process, n_processes, n_batches):
 SOLUTIONS = {
     "00a": (-1350, 150),
     "00b": largest_lesion_slice,
+    "01a": lps_to_ras,
+    "01b": to_hu,
+    "01c": missing_slices,
     "02a": 1 - 0.2**4,
     "02b": on_both_sides,
     "02c": patient_folds,
@@ -192,6 +214,9 @@ def planted_train_step(model, optimizer, image, label, loss):
 STUBS = {
     "00a": (..., ...),
     "00b": unsolved,
+    "01a": unsolved,
+    "01b": unsolved,
+    "01c": unsolved,
     "02a": ...,
     "02b": unsolved,
     "02c": unsolved,
