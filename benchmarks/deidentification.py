@@ -73,12 +73,12 @@ def main() -> None:
     results = {}
     for which in ("development", "held out"):
         notes = made_up_notes(which, words.notes, words.seed)
-        start = time.perf_counter()
+        start = time.process_time()
         refused = held_back(notes)
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         results[which] = measure(notes) | {
             "held_back": refused,
-            "seconds_per_1000_notes": round(1000 * seconds / len(notes), 3),
+            "cpu_seconds_per_1000_notes": round(1000 * seconds / len(notes), 3),
         }
         print(which, json.dumps(results[which], indent=1))
     about = (

@@ -1,9 +1,9 @@
 """Made-up notes with marked identifiers: no such person, house or number exists.
 
 Two sets: ``development``, which the rules were written beside, and ``held out`` with other
-templates, other names and other spellings of dates and numbers, written before the rules were first
-measured and not looked at while they were mended. Both have the same author as the rules, so both
-figures are higher than on texts from elsewhere.
+templates, names and spellings, on which no rule was mended. Two earlier held-out sets were measured
+first (recall 0.944 and 0.902), then read; the rules were mended on them and they are development
+now. All sets have the author of the rules, so both figures are higher than on texts from elsewhere.
 """
 
 import random
@@ -21,91 +21,395 @@ class Note(NamedTuple):
 
 
 FIRST = {
-    "development": "Anna Peter Maria John Susan David Fatima Wei Carlos Helen Olga Robert".split(),
-    "held out": "Solveig Tarek Ulrike Bogdan Chiara Dermot Eilidh Yasmin Nkechi Paulo".split(),
+    "development": [
+        "Anna",
+        "Peter",
+        "Maria",
+        "John",
+        "Susan",
+        "David",
+        "Fatima",
+        "Wei",
+        "Carlos",
+        "Helen",
+        "Olga",
+        "Robert",
+        "Solveig",
+        "Tarek",
+        "Ulrike",
+        "Bogdan",
+        "Chiara",
+        "Dermot",
+        "Eilidh",
+        "Yasmin",
+        "Nkechi",
+        "Paulo",
+        "Thuy",
+        "Giorgos",
+        "Aoife",
+        "Rashid",
+        "Zsofia",
+        "Marisol",
+        "Kwame",
+        "Annelise",
+        "Piotr",
+        "Leilani",
+        "Bjarne",
+        "Farrukh",
+    ],
+    "held out": [
+        "Siobhan",
+        "Matteo",
+        "Anneliese",
+        "Hiroshi",
+        "Ngozi",
+        "Rafaela",
+        "Torsten",
+        "Imogen",
+        "Vikram",
+        "Dilara",
+        "Callum",
+        "Beatrix",
+    ],
 }
 LAST = {
-    "development": """Brandt Okafor Lindqvist Marsh Delgado Petrov Nakamura Whitfield O'Brien
-    Hartmann-Roth Kowalski Ferrari""".split(),
-    "held out": """Abernathy Villanueva Szabo McAllister Thorvaldsen Mbeki Castellano Dubois
-    Winterbourne Fischbacher Quigley Ravensworth""".split(),
+    "development": [
+        "Brandt",
+        "Okafor",
+        "Lindqvist",
+        "Marsh",
+        "Delgado",
+        "Petrov",
+        "Nakamura",
+        "Whitfield",
+        "O'Brien",
+        "Hartmann-Roth",
+        "Kowalski",
+        "Ferrari",
+        "Abernathy",
+        "Villanueva",
+        "Szabo",
+        "McAllister",
+        "Thorvaldsen",
+        "Mbeki",
+        "Castellano",
+        "Dubois",
+        "Winterbourne",
+        "Fischbacher",
+        "Quigley",
+        "Ravensworth",
+        "Nguyen",
+        "al-Sayed",
+        "van der Berg",
+        "de la Cruz",
+        "Pemberton",
+        "Oyelaran",
+        "Hrabovsky",
+        "D'Angelo",
+        "Lindgren-Shaw",
+        "MacTavish",
+        "Yamashita",
+        "Featherstone",
+        "Kuznetsova",
+        "Bhattacharya",
+        "Greenwood",
+        "Eskildsen",
+    ],
+    "held out": [
+        "Achterberg",
+        "Solórzano",
+        "O'Shaughnessy",
+        "Van Houten",
+        "MacLeod",
+        "Dziedzic",
+        "Rosenthal",
+        "Abubakar",
+        "Tanaka",
+        "Fairweather",
+        "El-Amin",
+        "Santos",
+        "Kjellberg",
+        "Underhill",
+        "Price",
+        "Young",
+    ],
 }
 CITY = {
-    "development": "Ashford Millbrook Lakewood Norden Riverton".split(),
-    "held out": "Dunmore Saltash Kirchheim Pinehurst Eastvale".split(),
+    "development": [
+        "Ashford",
+        "Millbrook",
+        "Lakewood",
+        "Norden",
+        "Riverton",
+        "Dunmore",
+        "Saltash",
+        "Kirchheim",
+        "Pinehurst",
+        "Eastvale",
+        "Glenhaven",
+        "Brackley",
+        "Osterholz",
+        "Fairmont",
+        "Westbury",
+        "Nordhavn",
+    ],
+    "held out": ["Harrowgate", "Lindau", "Brookfield", "Castlebar", "Oakhurst", "Valdora"],
 }
 HOUSES = {
     "development": [
-        "{city} General Hospital", "St. Mary's Hospital", "{city} Medical Center",
-        "University Hospital {city}", "{last} Cancer Center", "Mercy Clinic",
+        "{city} General Hospital",
+        "St. Mary's Hospital",
+        "{city} Medical Center",
+        "University Hospital {city}",
+        "{last} Cancer Center",
+        "Mercy Clinic",
+        "{city} Regional Medical Centre",
+        "Royal {city} Infirmary",
+        "Saint Brendan Hospital",
+        "{last} Memorial Hospital",
+        "University of {city} Medical Center",
+        "{city} Cancer Institute",
+        "{city} District Hospital",
+        "Our Lady of Mercy Hospital",
+        "{last} Imaging Center",
+        "Klinikum {city}",
+        "Holy Cross Hospice",
+        "{city} Veterans Hospital",
     ],
     "held out": [
-        "{city} Regional Medical Centre", "Royal {city} Infirmary", "Saint Brendan Hospital",
-        "{last} Memorial Hospital", "University of {city} Medical Center", "{city} Cancer Institute",
+        "{city} Community Hospital",
+        "St Luke's Medical Center",
+        "Princess Louise Hospital",
+        "{last} Oncology Institute",
+        "{city} University Hospital",
+        "Hospital of {city}",
+        "Sacred Heart Hospice",
     ],
-}  # fmt: skip
+}
 DATES = {
-    "development": ["{y}-{m:02}-{d:02}", "{m}/{d}/{y}", "{d:02}.{m:02}.{y}", "{d} {month} {y}",
-                    "{month} {d}, {y}", "{d:02}-{mon}-{y}", "{month} {y}"],
-    "held out": ["{d}/{m}/{yy:02}", "{mon} {d}, {y}", "{d}th of {month} {y}", "{y}/{m:02}/{d:02}",
-                 "{y}{m:02}{d:02}", "{mon} {d}", "{d}.{m}.{yy:02}"],
-}  # fmt: skip
+    "development": [
+        "{y}-{m:02}-{d:02}",
+        "{m}/{d}/{y}",
+        "{d:02}.{m:02}.{y}",
+        "{d} {month} {y}",
+        "{month} {d}, {y}",
+        "{d:02}-{mon}-{y}",
+        "{month} {y}",
+        "{d}/{m}/{yy:02}",
+        "{mon} {d}, {y}",
+        "{d}th of {month} {y}",
+        "{y}/{m:02}/{d:02}",
+        "{y}{m:02}{d:02}",
+        "{mon} {d}",
+        "{d}.{m}.{yy:02}",
+        "{d} {mon}. {y}",
+        "{month} {d}th, {y}",
+        "{m:02}-{d:02}-{y}",
+        "{y}.{m:02}.{d:02}",
+        "the {d}th of {month}",
+        "{mon} {y}",
+        "{d:02}/{m:02}/{y}",
+    ],
+    "held out": [
+        "{month} {d} {y}",
+        "{d:02} {mon} {y}",
+        "{d:02}-{m:02}-{y}",
+        "{d:02}/{m:02}/{yy:02}",
+        "{mon}-{y}",
+        "{m:02}/{y}",
+        "{y}-{m:02}-{d:02}T09:30",
+        "{d} {month}",
+        "{mon} {d} '{yy:02}",
+    ],
+}
 PHONES = {
-    "development": ["({a}) {b}-{c}", "{a}-{b}-{c}", "+1 {a} {b} {c}", "{a}.{b}.{c}"],
-    "held out": ["+44 20 {c} {c2}", "0{a}/{b}{c}", "{a} {b} {c}", "+49-{a}-{b}{c}"],
+    "development": [
+        "({a}) {b}-{c}",
+        "{a}-{b}-{c}",
+        "+1 {a} {b} {c}",
+        "{a}.{b}.{c}",
+        "+44 20 {c} {c2}",
+        "0{a}/{b}{c}",
+        "{a} {b} {c}",
+        "+49-{a}-{b}{c}",
+        "+33 1 {n2} {n2} {n2} {n2}",
+        "({a}){b}-{c}",
+        "0{a} {b}{c}",
+        "1-{a}-{b}-{c}",
+        "+1({a}) {b}-{c}",
+    ],
+    "held out": [
+        "+61 2 {c} {c2}",
+        "{a}-{c}",
+        "({a}) {b} {c}",
+        "00{n2} {a} {b}{c}",
+        "{a} {b}-{c} ext. {n3}",
+    ],
 }
 IDS = {
-    "development": ["MRN {n7}", "MRN: {n8}", "accession number A{n7}", "record no. {n6}",
-                    "SSN {n3}-{n2}-{c}", "patient ID {n6}"],
-    "held out": ["hospital number H-{n6}", "case #{n5}", "NHS number {n3} {n3} {c}",
-                 "Acc. No. CT{n2}-{n6}", "policy no. ZX{n7}", "MFN {n8}"],
-}  # fmt: skip
+    "development": [
+        "MRN |{n7}",
+        "MRN: |{n8}",
+        "accession number |A{n7}",
+        "record no. |{n6}",
+        "SSN |{n3}-{n2}-{c}",
+        "patient ID |{n6}",
+        "hospital number |H-{n6}",
+        "case #|{n5}",
+        "NHS number |{n3} {n3} {c}",
+        "Acc. No. |CT{n2}-{n6}",
+        "policy no. |ZX{n7}",
+        "MFN |{n8}",
+        "Patient no. |{n7}",
+        "Unit No |{n5}",
+        "Study ID: |ST-{n5}-{n2}",
+        "insurance number |{n3}{n6}",
+        "barcode |{n8}",
+        "lab no. |L{n6}/{n2}",
+        "MR# |{n7}",
+    ],
+    "held out": [
+        "hosp. no. |{n6}",
+        "Record #|{n7}",
+        "visit ID |V{n8}",
+        "MRN |00{n5}",
+        "account |{n3}-{n5}",
+        "Specimen S{yy:02}-|{n5}",
+        "sample number |{n3}/{n5}",
+    ],
+}
 STREETS = {
-    "development": ["{h} {last} Street", "{h} Oak Lane, {city}, PA {z}", "{h} {city} Avenue Apt. 4"],
-    "held out": ["{h} {last} Road", "{h} Elm Crescent, {city}, OH {z}", "P.O. Box {h}, {city}"],
+    "development": [
+        "{h} {last} Street",
+        "{h} Oak Lane, {city}, PA {z}",
+        "{h} {city} Avenue Apt. 4",
+        "{h} {last} Road",
+        "{h} Elm Crescent, {city}, OH {z}",
+        "P.O. Box {h}, {city}",
+        "{h} {last} Way",
+        "Flat 3, {h} {city} Gardens",
+        "{h} North {city} Drive, {city}, TX {z}",
+        "{h} Harbour View Terrace",
+    ],
+    "held out": [
+        "{h} {last} Boulevard",
+        "{h}B Station Road, {city}",
+        "{h} West {city} St, {city}, NY {z}",
+        "PO Box {n5}",
+        "Apt 7, {h} Willow Court",
+    ],
 }
 MAILS = {
-    "development": ["{f}.{l}@mail.example", "{l}{h}@clinic.example.org"],
-    "held out": ["{f}_{l}@post.example", "{l}-{f}@radiology.example.net"],
+    "development": [
+        "{f}.{l}@mail.example",
+        "{l}{h}@clinic.example.org",
+        "{f}_{l}@post.example",
+        "{l}-{f}@radiology.example.net",
+        "{l}.{f}@mailbox.example",
+        "dr.{l}@{l}-clinic.example",
+    ],
+    "held out": ["{f}{h}@inbox.example", "{f}.{l}@dept.hospital.example.org"],
 }
 URLS = {
-    "development": ["https://portal.example.org/{n6}", "www.{l}.example"],
-    "held out": ["http://pacs.example.net/study?id={n6}", "10.{h}.3.44"],
+    "development": [
+        "https://portal.example.org/{n6}",
+        "www.{l}.example",
+        "http://pacs.example.net/study?id={n6}",
+        "10.{h}.3.44",
+        "https://images.example.com/s/{n8}",
+        "www.{l}-imaging.example/report/{n5}",
+    ],
+    "held out": [
+        "https://viewer.example.net/#/{n8}",
+        "http://{l}.example/a?b={n5}",
+        "172.16.{n2}.{n2}",
+    ],
 }
 # {KIND}: an identifier; <term>: a clinical term that must stay.
 TEMPLATES = {
     "development": [
-        "Patient: {NAME}\nDate of study: {DATE}\n<CT of the chest> with <contrast>. Comparison: "
-        "{DATE}.\nFindings: A <spiculated nodule> of <23 mm> in the <right upper lobe>. No <pleural "
-        "effusion>.\nImpression: <T1c N0 M0>, <stage IA3>.\nSigned by: Dr. {NAME}, {HOSPITAL}",
+        "Patient: {NAME}\n"
+        "Date of study: {DATE}\n"
+        "<CT of the chest> with <contrast>. Comparison: {DATE}.\n"
+        "Findings: A <spiculated nodule> of <23 mm> in the <right upper lobe>. No <pleural "
+        "effusion>.\n"
+        "Impression: <T1c N0 M0>, <stage IA3>.\n"
+        "Signed by: Dr. {NAME}, {HOSPITAL}",
         "{AGE}-year-old man, {ID}, seen by Dr. {LAST} on {DATE} for <squamous cell carcinoma>. He "
         "lives at {ADDRESS} with his wife {NAME}. Phone {PHONE}.",
         "Mrs. {LAST} was referred from {HOSPITAL} on {DATE} with <hemoptysis>. <ECOG 1>, <45 "
         "pack-years>, <BMI 26.9>. Results to {EMAIL}.",
-        "Discussed with {NAME} at the <tumour board>. <Pancoast tumour> of the <left lung>, "
-        "<SUVmax 12.4>. Plan: <60 Gy in 30 fractions>, <cisplatin 75 mg/m2>. Images: {URL}.",
-        "{LAST} reports <cough> since {DATE}. <Nodule> unchanged at <8 x 7 mm>, <-620 HU>. {ID}. "
-        "Next visit {DATE}; call {PHONE}.",
-        "History: <Hodgkin lymphoma> treated in {HOSPITAL}. Moved from {CITY} in 2019. <Lymph "
-        "nodes> <4R> and <7> are <1.2 cm>. <3/14 lymph nodes> positive. Contact: {NAME}, {PHONE}",
-        "Dr. {NAME} dictated this on {DATE}. The <gross tumour volume> is <34.5 ml>. The patient "
-        "is {AGE} years old and weighs 71 kg. {ADDRESS}",
-    ],
-    "held out": [
-        "RE: {NAME}, {ID}\nExam: <CT thorax> {DATE}\nThere is a <part-solid nodule> (<14 mm>) in the "
-        "<lingula>. <Mediastinal lymph nodes> up to <11 mm>. <Lung-RADS 4B>.\nReported by: {NAME}\n"
+        "Discussed with {NAME} at the <tumour board>. <Pancoast tumour> of the <left lung>, <SUVmax "
+        "12.4>. Plan: <60 Gy in 30 fractions>, <cisplatin 75 mg/m2>. Images: {URL}.",
+        "{LAST} reports <cough> since {DATE}. <Nodule> unchanged at <8 x 7 mm>, <-620 HU>. {ID}. Next "
+        "visit {DATE}; call {PHONE}.",
+        "History: <Hodgkin lymphoma> treated in {HOSPITAL}. Moved from {CITY} in 2019. <Lymph nodes> "
+        "<4R> and <7> are <1.2 cm>. <3/14 lymph nodes> positive. Contact: {NAME}, {PHONE}",
+        "Dr. {NAME} dictated this on {DATE}. The <gross tumour volume> is <34.5 ml>. The patient is "
+        "{AGE} years old and weighs 71 kg. {ADDRESS}",
+        "RE: {NAME}, {ID}\n"
+        "Exam: <CT thorax> {DATE}\n"
+        "There is a <part-solid nodule> (<14 mm>) in the <lingula>. <Mediastinal lymph nodes> up to "
+        "<11 mm>. <Lung-RADS 4B>.\n"
+        "Reported by: {NAME}\n"
         "{HOSPITAL}",
         "Dear Dr {LAST}, thank you for sending Mr {LAST}, a {AGE} year old with <adenocarcinoma> of "
-        "the <left lower lobe> (<cT2a N1 M0>, <stage IIB>). He was admitted to {HOSPITAL} on "
-        "{DATE}. His daughter {NAME} can be reached at {PHONE}.",
-        "Follow-up: <partial response> by <RECIST>; <target lesion> from <31 mm> to <19 mm>. "
-        "{LAST} tolerated <carboplatin> well. Letter to {EMAIL} and {ADDRESS}.",
-        "Ms {NAME} lives in {CITY} and works as a baker. <30 pack-years>. <FEV1 71 %>. Biopsy "
-        "{DATE}, {ID}: <large cell carcinoma>. <EGFR> negative. See {URL}.",
+        "the <left lower lobe> (<cT2a N1 M0>, <stage IIB>). He was admitted to {HOSPITAL} on {DATE}. "
+        "His daughter {NAME} can be reached at {PHONE}.",
+        "Follow-up: <partial response> by <RECIST>; <target lesion> from <31 mm> to <19 mm>. {LAST} "
+        "tolerated <carboplatin> well. Letter to {EMAIL} and {ADDRESS}.",
+        "Ms {NAME} lives in {CITY} and works as a baker. <30 pack-years>. <FEV1 71 %>. Biopsy {DATE}, "
+        "{ID}: <large cell carcinoma>. <EGFR> negative. See {URL}.",
         "Prof. {LAST} reviewed the scans from {HOSPITAL}. <Kerley lines>, <pericardial effusion>, "
         "<dose 50.4 Gy>. Tel: {PHONE}. {ID}. Born {DATE}.",
         "Aged {AGE}, with <COPD>. <Ground-glass opacity>, <HU -540>. <Karnofsky 80>. The husband, "
         "{NAME}, called from {PHONE} on {DATE}. Transferred to {HOSPITAL}.",
+        "Radiology report\n"
+        "Name: {NAME}    DOB: {DATE}    {ID}\n"
+        "Technique: <Helical CT> from <lung apices> to <adrenal glands>, <100 ml iohexol>.\n"
+        "Findings: <Lobulated mass> in the <right middle lobe>, <41 x 37 mm>, with <satellite "
+        "nodules>. <Emphysema>. No <osteolysis>.\n"
+        "Conclusion: <T2b> at least. Telephoned to Dr {LAST} ({PHONE}) on {DATE}.",
+        "I reviewed {NAME} in clinic at {HOSPITAL} today. She is {AGE} years old, <ECOG 2>, <never "
+        "smoker>. Since {DATE} she notes <dysphagia>. Her son {NAME} attended. Imaging on {DATE} "
+        "showed <progressive disease> (<SLD 88 mm>).",
+        "Consult requested by {NAME}, MD. {LAST} presented with <haemoptysis> and <weight loss of 6 "
+        "kg>. Home address: {ADDRESS}. {ID}. <Bronchoscopy> was done on {DATE}: <small cell "
+        "carcinoma>.",
+        "Dictated by: {NAME}\n"
+        "Cc: {NAME}, {HOSPITAL}\n"
+        "The <GTV> measures <12.6 ml>, <PTV margin 5 mm>. <Stereotactic radiotherapy>, <54 Gy in 3 "
+        "fractions>, was completed {DATE}. Email {EMAIL} or fax {PHONE}.",
+        "Case of a {AGE}-year-old woman from {CITY}. <Right hilar mass>, <28 HU>, <invading the main "
+        "bronchus>. <pT3 pN1 pM0>, <R0>. Outside images from {HOSPITAL} at {URL}. {ID}",
+        "Tumour conference {DATE}: present {LAST}, {LAST} and {NAME}. <Stage IIIB>, <PD-L1 60 %>; "
+        "<durvalumab> after <chemoradiotherapy>. Next of kin: {NAME}, {PHONE}. Mail to {ADDRESS}.",
+        "{NAME} underwent <lobectomy> at {HOSPITAL} on {DATE}. <Horner syndrome> absent. <Nodule> in "
+        "<segment 6>, <7 mm>, <Lung-RADS 3>. Compared with {DATE}. Questions: {EMAIL}.",
+    ],
+    "held out": [
+        "{NAME} ({AGE} y/o, {ID}) was discussed on {DATE}. <CT abdomen> and <CT thorax> without "
+        "<liver metastases>. <FEV1 1.9 l>, <ECOG 0>. Recommendation: <VATS lobectomy>, then "
+        "<pemetrexed>. Present: Drs {LAST} and {LAST}.",
+        "Clinical details: ex-smoker, <cough>, <hoarseness>. Requested by: Dr {NAME}, {HOSPITAL}.\n"
+        "Report: The <primary tumour> lies in the <apical segment> of the <left upper lobe> and "
+        "measures <52 x 48 x 45 mm>. <Station 7 nodes> <15 mm>.\n"
+        "Reported {DATE} by {NAME}.",
+        "To: {NAME}, {ADDRESS}\n"
+        "Dear Mrs {LAST}, your appointment at {HOSPITAL} is on {DATE}. Please call {PHONE} or write "
+        "to {EMAIL}. Reference: {ID}.",
+        "Mr. {LAST}, age {AGE}, fell ill in 2021. <Biopsy> proved <NSCLC>, <KRAS G12C>. <SUVmax 9.8>. "
+        "Treated by Prof. {LAST} with <pembrolizumab 200 mg>. His brother {NAME} (phone {PHONE}) was "
+        "informed on {DATE}.",
+        "{HOSPITAL}\n"
+        "Oncology letter, {DATE}\n"
+        "Patient {NAME}, {ID}, resides in {CITY}. <Partial remission>; <residual lesion 8 mm>. <Dose "
+        "constraints> met: <V20 22 %>, <mean heart dose 4.1 Gy>. Seen with nurse {NAME}.",
+        "PET-CT of {DATE}: <FDG-avid mass>, <right lower lobe>. Compare study {URL}. Transcribed by "
+        "{NAME}. Copy: {NAME}, {PHONE}; {EMAIL}. <T4 N2 M1a>. <Bone scan> pending.",
+        "Wife {NAME} reports that {LAST} lost <4 kg> since {DATE}. Accident near {CITY}. "
+        "<Atelectasis>, <pleural thickening>, <Kerley B lines>. {ID}. <Palliative radiotherapy> <20 "
+        "Gy in 5 fractions> at {HOSPITAL}.",
     ],
 }
 MONTHS = (
@@ -125,6 +429,8 @@ def _note(which: str, rng: random.Random) -> Note:
     for part in re.split(r"(\{[A-Z]+\}|<[^>]+>)", template):
         if part.startswith("{"):
             kind, value = _identifier(part[1:-1], which, rng)
+            label, _, value = value.rpartition("|")  # "MRN" names nobody, its number does
+            text += label
             known.append(value)
             spans.append((len(text), len(text) + len(value), kind))
             text += value
@@ -143,7 +449,11 @@ def _identifier(kind: str, which: str, rng: random.Random) -> tuple[str, str]:
     facts = {"last": last, "city": rng.choice(CITY[which]), "h": rng.randint(2, 240)}
     facts |= {"f": first.lower(), "l": re.sub(r"\W", "", last.lower())}
     facts |= {f"n{k}": f"{rng.randint(10 ** (k - 1), 10**k - 1)}" for k in (2, 3, 5, 6, 7, 8)}
-    facts |= {"a": rng.randint(201, 989), "b": rng.randint(201, 989), "z": rng.randint(10001, 99950)}
+    facts |= {
+        "a": rng.randint(201, 989),
+        "b": rng.randint(201, 989),
+        "z": rng.randint(10001, 99950),
+    }
     facts |= {"c": rng.randint(1000, 9999), "c2": rng.randint(1000, 9999)}
     month = rng.choice(MONTHS)
     facts |= {"m": MONTHS.index(month) + 1, "month": month, "mon": month[:3]}

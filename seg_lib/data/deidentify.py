@@ -24,9 +24,12 @@ from seg_lib.errors import InputError
 MONTHS = (
     "January February March April May June July August September October November December".split()
 )
-MONTH = "(?:" + "|".join(f"{m}|{m[:3]}|{m[:4]}" for m in MONTHS) + r")\b\.?"
-CAP = r"(?:[A-ZÀ-Þ][a-zß-ÿ]*(?:['’-][A-ZÀ-Þ]?[a-zß-ÿ]+)*[A-ZÀ-Þ]?[a-zß-ÿ]*|[A-ZÀ-Þ]{2,}|[A-Z]\.)"
-PARTICLE = r"(?:(?:van|von|der|den|de|di|da|del|la|le|al|el|bin|ten|ter|zu)[ -])"
+MONTH = (
+    "(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?"
+    r"|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\b\.?"
+)
+CAP = r"[A-ZÀ-Þ](?:\.|[A-Za-zÀ-ÿ'’-]*)"
+PARTICLE = r"(?:\b(?:van|von|der|den|de|di|da|del|la|le|al|el|bin|ten|ter|zu)[ -])"
 PERSON = rf"{PARTICLE}*{CAP}(?:,? {PARTICLE}*{CAP}){{0,3}}"
 STREET = (
     "Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Drive|Dr|Boulevard|Blvd|Way|Court|Ct|Place|Pl|Terrace"
@@ -38,51 +41,60 @@ HOUSE = (
 )
 LABEL = (
     r"(?:patient(?: name)?|name|pt|physician|radiologist|attending|consultant|surgeon|oncologist|gp"
-    r"|cc|next of kin|contact|author|signed|copy to|to|from|dear|spouse|caregiver)\s*:\s*"
+    r"|cc|re|regarding|subject|next of kin|contact|author|signed|copy to|to|from|dear|spouse|caregiver)\s*:\s*"
     r"|(?:signed|dictated|reported|reviewed|read|verified|approved|referred|seen|accompanied|typed"
     r"|transcribed)(?: electronically)? (?:by|with)\s*:?\s*"
 )
 KIN = "wife|husband|son|daughter|brother|sister|mother|father|partner|friend|neighbou?r|niece|nephew"
 NUMBER_OF = (
     r"(?:MRN|MFN|SSN|NHS|acc(?:ession)?|record|chart|case|hospital|patient|policy|insurance|account"
-    r"|study|order|specimen|licen[cs]e|serial|member|ID|plate|device|passport)"
+    r"|study|order|specimen|licen[cs]e|serial|member|unit|lab|barcode|ref(?:erence)?|sample|visit|encounter"
+    r"|ID|plate|device|passport)"
 )
 I = re.IGNORECASE  # noqa: E741
 RULES: list[tuple[str, re.Pattern]] = [
     ("EMAIL", re.compile(r"[\w.+-]+\s?@\s?[\w-]+(?:\.[\w-]+)+")),
     ("URL", re.compile(r"(?:https?://|www\.)[^\s,;]+|\b\d{1,3}(?:\.\d{1,3}){3}\b", I)),
     ("DATE", re.compile(r"\b\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:[T ]\d{1,2}:\d\d(?::\d\d)?)?\b")),
-    ("DATE", re.compile(r"\b\d{1,2}([-/.])\s?\d{1,2}\1\s?(?:\d{4}|\d{2})\b")),
-    ("DATE", re.compile(rf"\b\d{{1,2}}(?:st|nd|rd|th)?(?: of)?[ .-]*{MONTH}(?:,?[ -]*\d{{2,4}}\b)?", I)),
-    ("DATE", re.compile(rf"\b{MONTH} \d{{1,2}}(?:st|nd|rd|th)?\b(?:,? \d{{4}}\b)?", I)),
-    ("DATE", re.compile(rf"\b{MONTH}(?:,| of)? ?['’]?(?:\d{{4}}|(?<=['’])\d\d)\b", I)),
+    ("DATE", re.compile(r"\b\d{1,2}(?:-\d{1,2}-|/ ?\d{1,2}/ ?|\. ?\d{1,2}\. ?)(?:\d{4}|\d{2})\b")),
+    ("DATE", re.compile(rf"(?:\bthe )?\b\d{{1,2}}(?:st|nd|rd|th)?(?: of)?[ .-]*{MONTH}(?:,?[ -]*['’]?\d{{2,4}}\b)?", I)),
+    ("DATE", re.compile(rf"\b{MONTH}(?: the)? \d{{1,2}}(?:st|nd|rd|th)?\b(?:,? \d{{4}}\b)?", I)),
+    ("DATE", re.compile(rf"\b{MONTH}(?:,|-| of)? ?['’]?(?:\d{{4}}|(?<=['’])\d\d)\b", I)),
     ("DATE", re.compile(rf"(?<=\bin |\bof ){MONTH}|(?<=\bsince |\buntil ){MONTH}")),
     ("DATE", re.compile(r"\b(?:on|since|until|from|dated|born|of|till)\s(\d{1,2}[/.]\d{1,2})\b\.?", I)),
     ("DATE", re.compile(r"\b(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\b")),
-    ("ID", re.compile(rf"\b{NUMBER_OF}\b(?:\s*(?:number|no\.?|num|nr\.?|id|#))*\s*[:#]?\s*((?=[\w/-]*\d)[\w/-]{{4,}})", I)),
-    ("ID", re.compile(r"\b\d{3}-\d{2}-\d{4}\b|#\s?\d{4,}|\b[A-Z]{1,4}[-/]?\d{4,}[\w/-]*|\b\d{2,}[-/]\d{4,}\b")),
-    ("PHONE", re.compile(r"(?<![\d.])(?:\+\d{1,3}[ .-]?)?(?:\(\d{2,5}\)[ .-]?|\d{2,5}[ ./-])\d{3,4}(?:[ .-]?\d{2,5})+\b")),
+    ("DATE", re.compile(r"\b(?:0?[1-9]|1[0-2])/(?:19|20)\d\d\b|\b(?:19|20)\d\d-(?:0[1-9]|1[0-2])\b")),
+    ("ID", re.compile(rf"\b{NUMBER_OF}\b\.?(?:\s*(?:number|no\.?|num|nr\.?|id|#))*\s*[:#]?\s*((?=[\w/-]*\d)[\w/-]{{4,}})", I)),
+    ("ID", re.compile(r"\b\d{3}-\d{2}-\d{4}\b|#\s?\d{4,}|\b[A-Z]{1,4}[-/]?(?:\d+[-/])?\d{4,}[\w/-]*|\b\d{2,}[-/]\d{4,}\b")),
+    ("PHONE", re.compile(r"\+\d[\d() ./-]{6,}\d\b")),
+    ("PHONE", re.compile(r"(?<![\d.])(?:\+?\d{1,3}[ .-]?)?(?:\(\d{2,5}\)[ .-]?|\d{2,5}[ ./-])\d{3,4}(?:[ .-]?\d{2,5})+\b")),
     ("PHONE", re.compile(r"\b(?:tel|telephone|phone|fax|mobile|cell|pager|beeper|ext|extension|call)(?:\s*(?:no\.?|number|at|on))*[.:]*\s*(\+?\(?\d[\d() ./-]{2,}\d)", I)),
-    ("ID", re.compile(r"(?<![\d.,-])\d{6,}(?![.,]\d)")),
-    ("ADDRESS", re.compile(rf"\b\d{{1,5}}[a-z]?,? (?:{CAP} ){{1,4}}(?:{STREET})\b\.?(?:,? (?:Apt|Suite|Flat|Unit|Apartment)\.? ?#?\w+)?")),
+    ("ID", re.compile(r"(?<![\d.,-])\d{5,}(?![.,]\d)")),
+    ("ADDRESS", re.compile(rf"\b(?:(?:Flat|Apt|Apartment|Suite|Unit)\.? \w+, )?\d{{1,5}}[a-z]?,? (?:{PARTICLE}*{CAP} ){{1,4}}(?:{STREET})\b\.?(?:,? (?:Apt|Suite|Flat|Unit|Apartment)\.? #?\d\w*)?")),
     ("ADDRESS", re.compile(r"\b[A-ZÄÖÜ][a-zäöüß]+(?:straße|strasse|str\.|weg|platz|allee|gasse) \d{1,4}[a-z]?\b")),
-    ("ADDRESS", re.compile(rf"\b(?:{CAP} ?){{0,3}},? ?[A-Z]{{2}},? \d{{5}}(?:-\d{{4}})?\b|\b[A-Z]{{1,2}}\d[A-Z\d]? \d[A-Z]{{2}}\b|\b\d{{5}} {CAP}")),
+    ("ADDRESS", re.compile(rf"\b(?:{CAP} ){{0,2}}{CAP},? [A-Z]{{2}},? \d{{5}}(?:-\d{{4}})?\b|\b[A-Z]{{1,2}}\d[A-Z\d]? \d[A-Z]{{2}}\b|\b\d{{5}} {CAP}")),
     ("ADDRESS", re.compile(r"\bP\.? ?O\.? Box \d+", I)),
     ("ADDRESS", re.compile(rf"\b(?:lives|living|resides|residing|resident|born|moved|home|native|travelled|relocated|flew|citizen)(?: (?:alone|with {KIN}))? (?:in|at|of|to|from) ({CAP}(?: {CAP}){{0,2}}(?:, {CAP}(?: {CAP})?)?)")),
-    ("HOSPITAL", re.compile(rf"\b(?:{CAP}[ -](?:(?:of|and|for|the|de) )*){{1,5}}(?:{HOUSE})\b(?: (?:of|in|at) {CAP}(?: {CAP})?)?")),
+    ("HOSPITAL", re.compile(rf"\b{PARTICLE}*(?:{CAP}\.?[ -](?:(?:of|and|for|the|de) )*){{1,5}}(?:{HOUSE})\b(?: (?:of|in|at) {CAP}(?: {CAP})?)?")),
     ("HOSPITAL", re.compile(rf"\b(?:University|Universit[a-zäöü]+|Charité|Institute|College) (?:of |Hospital |zu )?{CAP}(?: {CAP})?")),
     ("NAME", re.compile(rf"\b(?:Dr|Drs|Mr|Mrs|Ms|Miss|Prof|Professor|Doctor|Sir|Madam|Nurse|Sister|Herr|Frau|Sig|Mme)\b\.?(?: med\.| Dr\.?)* ({PERSON})")),
     ("NAME", re.compile(rf"(?:\b(?i:{LABEL}))({PERSON})")),
     ("NAME", re.compile(rf"\b(?:his|her|the|their|with|patient's) (?:\w+ )?(?:{KIN}),? ({PERSON})")),
-    ("NAME", re.compile(rf"({PERSON}),? (?:MD|M\.D\.|PhD|FRCR|FRCS|RN|DO|MBBS|MBChB|NP|PA-C)\b")),
+    ("NAME", re.compile(rf"\b({PERSON}),? (?:MD|M\.D\.|PhD|FRCR|FRCS|RN|DO|MBBS|MBChB|NP|PA-C)\b")),
     ("NAME", re.compile(rf"\b(?:[A-Z]\. ?){{1,2}}{PARTICLE}*[A-ZÀ-Þ][a-zß-ÿ]{{2,}}(?:-[A-Z][a-z]+)?")),
+    ("NAME", re.compile(rf"\b[A-ZÀ-Þ'-]{{3,}},? (?:{'|'.join(sorted(FIRST_NAMES))})\b")),
     ("NAME", re.compile(rf"\b{CAP}(?: {PARTICLE}*{CAP})* (?:{PARTICLE})+{CAP}")),
     ("AGE", re.compile(r"\b(?:9\d|1[01]\d)(?=[ -]?(?:years?|yrs?|y/?o)\b)|(?i:(?<=\bage )|(?<=\baged )|(?<=\bage: ))(?:9\d|1[01]\d)\b")),
 ]
-WORD = re.compile(r"[A-ZÀ-Þ][a-zß-ÿ]+(?:['’-][A-ZÀ-Þ]?[a-zß-ÿ]+)*(?:[A-Z][a-z]+)?")
+WORD = re.compile(r"\b[A-ZÀ-Þ](?:['’][A-ZÀ-Þ])?[a-zß-ÿ]+(?:['’-][A-ZÀ-Þ]?[a-zß-ÿ]+)*(?:[A-Z][a-z]+)?")
+SURNAME = re.compile(rf" {PARTICLE}*(?:[A-Z]\. ?)?[A-ZÀ-Þ](?:['’][A-ZÀ-Þ])?[a-zß-ÿ]{{2,}}[\w'’-]*")
+LETTERS, PARTICLES = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*"), re.compile(PARTICLE)
 MEDICAL = re.compile(r"(?:oma|omas|itis|osis|pathy|ectomy|graphy|scopy|emia|tion|tions|sion|mab|nib|platin|taxel|mycin|ology|ologist|plasty|lysis|ectasis)$")
 ACTS = re.compile(
-    r" (?:reports|reported|presented|presents|denies|denied|states|stated|called|complains|agrees"
+    r" (?:reports|reported|noted|recalls|smokes|smoked|worked|drinks|wants|prefers|attended|describes"
+    r"|complained|mentioned|requests|requested|refused|refuses|understands|died|quit|stopped|lost"
+    r"|gained|received|completed|underwent|recommends|recommended|suggested|advised|performed|wrote"
+    r"|presented|presents|denies|denied|states|stated|called|complains|agrees"
     r"|agreed|lives|returned|came|said|asked|declined|consented|tolerated|feels|wishes|works"
     r"|(?:was|is|has been) (?:seen|referred|admitted|reviewed|discharged|informed|a \d|an? )"
     r"|will (?:see|call|review|return))"
@@ -136,14 +148,17 @@ def find_identifiers(text: str) -> Iterator[tuple[int, int, str]]:
     for kind, rule in RULES:
         for match in rule.finditer(text):
             start, end = match.span(match.lastindex or 0) if rule.groups else match.span()
-            if kind != "NAME" or _may_be_name(text[start:end]):
+            if kind != "NAME":
                 yield start, end, kind
+            elif words := [m for m in LETTERS.finditer(text, start, end) if _may_be_name(m[0])]:
+                first = PARTICLES.match(text, start) or words[0]
+                yield first.start(), words[-1].end(), kind
     yield from _unknown_words(text)
 
 
 def _may_be_name(found: str) -> bool:
     words = re.findall(r"[^\W\d_]+", found)
-    return any(word.lower() not in NO_NAMES and len(word) > 1 for word in words)
+    return any(w.lower() not in NO_NAMES and not MEDICAL.search(w) and len(w) > 1 for w in words)
 
 
 def _unknown_words(text: str) -> Iterator[tuple[int, int, str]]:
@@ -156,10 +171,11 @@ def _unknown_words(text: str) -> Iterator[tuple[int, int, str]]:
         before = text[:start].rstrip(" \t\"'(*-•")
         inside = bool(before) and before[-1] not in ".!?:;\n"
         acts = ACTS.match(text, end) or text[end - 2 : end] in ("'s", "’s")
-        if word in FIRST_NAMES or inside or acts:
-            follows = re.match(rf"(?: {PARTICLE}*(?:[A-Z]\. ?)?[A-ZÀ-Þ][a-zß-ÿ'’-]+)+", text[end:])
-            follows = follows and _may_be_name(follows[0])
-            yield start, end + (re.match(rf" {CAP}", text[end:]).end() if follows else 0), "NAME"
+        second = SURNAME.match(text, end)
+        second = second if second and _may_be_name(second[0]) else None
+        if word in FIRST_NAMES or inside or acts or second:
+            before = re.search(rf"{PARTICLE}+$", text[:start])
+            yield before.start() if before else start, second.end() if second else end, "NAME"
 
 
 def known_spans(text: str, known: Iterable[str]) -> Iterator[tuple[int, int, str]]:
