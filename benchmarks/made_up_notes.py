@@ -1,9 +1,9 @@
 """Made-up notes with marked identifiers: no such person, house or number exists.
 
 Two sets: ``development``, which the rules were written beside, and ``held out`` with other
-templates, names and spellings, on which no rule was mended. Two earlier held-out sets were measured
-first (recall 0.944 and 0.902), then read; the rules were mended on them and they are development
-now. All sets have the author of the rules, so both figures are higher than on texts from elsewhere.
+templates, names and spellings, on which no rule was mended. Three earlier held-out sets were
+measured first (recall 0.944, 0.902 and 0.943), then read; the rules were mended on them and they
+are development now. All sets have the author of the rules, so both figures are higher than on texts from elsewhere.
 """
 
 import random
@@ -56,8 +56,6 @@ FIRST = {
         "Leilani",
         "Bjarne",
         "Farrukh",
-    ],
-    "held out": [
         "Siobhan",
         "Matteo",
         "Anneliese",
@@ -70,6 +68,20 @@ FIRST = {
         "Dilara",
         "Callum",
         "Beatrix",
+    ],
+    "held out": [
+        "Orla",
+        "Stefano",
+        "Liesbeth",
+        "Minh",
+        "Chidi",
+        "Valentina",
+        "Jürgen",
+        "Harriet",
+        "Anjali",
+        "Selim",
+        "Rhona",
+        "Casimir",
     ],
 }
 LAST = {
@@ -114,8 +126,6 @@ LAST = {
         "Bhattacharya",
         "Greenwood",
         "Eskildsen",
-    ],
-    "held out": [
         "Achterberg",
         "Solórzano",
         "O'Shaughnessy",
@@ -132,6 +142,24 @@ LAST = {
         "Underhill",
         "Price",
         "Young",
+    ],
+    "held out": [
+        "Vandermeer",
+        "Iñárritu",
+        "O'Donoghue",
+        "ter Horst",
+        "McIntyre",
+        "Wojcik",
+        "Blumenfeld",
+        "Diallo",
+        "Ishikawa",
+        "Goodfellow",
+        "bin Rashid",
+        "Moreau",
+        "Sørensen",
+        "Hathaway",
+        "Long",
+        "Baker",
     ],
 }
 CITY = {
@@ -152,8 +180,14 @@ CITY = {
         "Fairmont",
         "Westbury",
         "Nordhavn",
+        "Harrowgate",
+        "Lindau",
+        "Brookfield",
+        "Castlebar",
+        "Oakhurst",
+        "Valdora",
     ],
-    "held out": ["Harrowgate", "Lindau", "Brookfield", "Castlebar", "Oakhurst", "Valdora"],
+    "held out": ["Marlow", "Ravensburg", "Stonebridge", "Killorglin", "Elmwood", "Torrevia"],
 }
 HOUSES = {
     "development": [
@@ -175,8 +209,6 @@ HOUSES = {
         "Klinikum {city}",
         "Holy Cross Hospice",
         "{city} Veterans Hospital",
-    ],
-    "held out": [
         "{city} Community Hospital",
         "St Luke's Medical Center",
         "Princess Louise Hospital",
@@ -184,6 +216,15 @@ HOUSES = {
         "{city} University Hospital",
         "Hospital of {city}",
         "Sacred Heart Hospice",
+    ],
+    "held out": [
+        "{city} County Hospital",
+        "St. Vincent's Clinic",
+        "Queen Margaret Infirmary",
+        "{last} Health System",
+        "{city} Children's Hospital",
+        "Clinic of {city}",
+        "{last} Medical Institute",
     ],
 }
 DATES = {
@@ -209,8 +250,6 @@ DATES = {
         "the {d}th of {month}",
         "{mon} {y}",
         "{d:02}/{m:02}/{y}",
-    ],
-    "held out": [
         "{month} {d} {y}",
         "{d:02} {mon} {y}",
         "{d:02}-{m:02}-{y}",
@@ -220,6 +259,17 @@ DATES = {
         "{y}-{m:02}-{d:02}T09:30",
         "{d} {month}",
         "{mon} {d} '{yy:02}",
+    ],
+    "held out": [
+        "{month} {d}th {y}",
+        "{d}/{mon}/{y}",
+        "{d}.{m}.{y}",
+        "{m}-{d}-{yy:02}",
+        "{month} of {y}",
+        "{y}-{m:02}",
+        "{d}th {month}, {y}",
+        "{mon}. {d}, {y}",
+        "{d:02}/{m:02}",
     ],
 }
 PHONES = {
@@ -237,13 +287,19 @@ PHONES = {
         "0{a} {b}{c}",
         "1-{a}-{b}-{c}",
         "+1({a}) {b}-{c}",
-    ],
-    "held out": [
         "+61 2 {c} {c2}",
         "{a}-{c}",
         "({a}) {b} {c}",
         "00{n2} {a} {b}{c}",
         "{a} {b}-{c} ext. {n3}",
+    ],
+    "held out": [
+        "+39 0{n2} {n6}",
+        "{a} {b} {c}",
+        "({n3}) {n3} {c}",
+        "{a}/{b}-{c}",
+        "0{n3} {n7}",
+        "({a})-{b}-{c}",
     ],
 }
 IDS = {
@@ -267,8 +323,6 @@ IDS = {
         "barcode |{n8}",
         "lab no. |L{n6}/{n2}",
         "MR# |{n7}",
-    ],
-    "held out": [
         "hosp. no. |{n6}",
         "Record #|{n7}",
         "visit ID |V{n8}",
@@ -276,6 +330,15 @@ IDS = {
         "account |{n3}-{n5}",
         "Specimen S{yy:02}-|{n5}",
         "sample number |{n3}/{n5}",
+    ],
+    "held out": [
+        "pat. no. |{n6}",
+        "chart |{n8}",
+        "ID no: |{n5}/{yy:02}",
+        "Accession |{n8}",
+        "Case ID |LX-{n5}",
+        "hospital no. |{n3} {n3} {n3}",
+        "file number |{n6}",
     ],
 }
 STREETS = {
@@ -290,13 +353,18 @@ STREETS = {
         "Flat 3, {h} {city} Gardens",
         "{h} North {city} Drive, {city}, TX {z}",
         "{h} Harbour View Terrace",
-    ],
-    "held out": [
         "{h} {last} Boulevard",
         "{h}B Station Road, {city}",
         "{h} West {city} St, {city}, NY {z}",
         "PO Box {n5}",
         "Apt 7, {h} Willow Court",
+    ],
+    "held out": [
+        "{h} {last} Place",
+        "{h}/4 Abbey Road, {city}",
+        "{h} {city} Parkway, Suite 12",
+        "{h} East {n2}th Street, {city}, CA {z}",
+        "PO Box {n3}, {city}",
     ],
 }
 MAILS = {
@@ -307,8 +375,10 @@ MAILS = {
         "{l}-{f}@radiology.example.net",
         "{l}.{f}@mailbox.example",
         "dr.{l}@{l}-clinic.example",
+        "{f}{h}@inbox.example",
+        "{f}.{l}@dept.hospital.example.org",
     ],
-    "held out": ["{f}{h}@inbox.example", "{f}.{l}@dept.hospital.example.org"],
+    "held out": ["{l}{f}@web.example", "{f}@{l}.example"],
 }
 URLS = {
     "development": [
@@ -318,11 +388,14 @@ URLS = {
         "10.{h}.3.44",
         "https://images.example.com/s/{n8}",
         "www.{l}-imaging.example/report/{n5}",
-    ],
-    "held out": [
         "https://viewer.example.net/#/{n8}",
         "http://{l}.example/a?b={n5}",
         "172.16.{n2}.{n2}",
+    ],
+    "held out": [
+        "https://www.example.edu/{l}/cv.html",
+        "192.168.{n2}.{n3}",
+        "ftp.{l}.example/{n6}",
     ],
 }
 # {KIND}: an identifier; <term>: a clinical term that must stay.
@@ -386,8 +459,6 @@ TEMPLATES = {
         "<durvalumab> after <chemoradiotherapy>. Next of kin: {NAME}, {PHONE}. Mail to {ADDRESS}.",
         "{NAME} underwent <lobectomy> at {HOSPITAL} on {DATE}. <Horner syndrome> absent. <Nodule> in "
         "<segment 6>, <7 mm>, <Lung-RADS 3>. Compared with {DATE}. Questions: {EMAIL}.",
-    ],
-    "held out": [
         "{NAME} ({AGE} y/o, {ID}) was discussed on {DATE}. <CT abdomen> and <CT thorax> without "
         "<liver metastases>. <FEV1 1.9 l>, <ECOG 0>. Recommendation: <VATS lobectomy>, then "
         "<pemetrexed>. Present: Drs {LAST} and {LAST}.",
@@ -410,6 +481,27 @@ TEMPLATES = {
         "Wife {NAME} reports that {LAST} lost <4 kg> since {DATE}. Accident near {CITY}. "
         "<Atelectasis>, <pleural thickening>, <Kerley B lines>. {ID}. <Palliative radiotherapy> <20 "
         "Gy in 5 fractions> at {HOSPITAL}.",
+    ],
+    "held out": [
+        "ADDENDUM {DATE}: findings were discussed with Dr. {NAME} by phone ({PHONE}). <3.1 cm mass>, "
+        "<left hilum>, <encasing the pulmonary artery>. <cT4>. {ID}.",
+        "Mr {NAME} is a {AGE}-year-old retired teacher from {CITY}. He has <stage IVA> "
+        "<adenocarcinoma>, diagnosed {DATE}. <Osimertinib 80 mg> was started by Dr {LAST} at "
+        "{HOSPITAL}. <ECOG 1>; <BMI 22.4>.",
+        "Patient name: {NAME}\n"
+        "Patient address: {ADDRESS}\n"
+        "{ID}\n"
+        "Indication: <staging of NSCLC>. Findings: <two nodules> in the <right upper lobe>, <9 mm> "
+        "and <6 mm>; <-710 HU>. <No effusion>.\n"
+        "Electronically signed by {NAME}, MD, {DATE}",
+        "Radiotherapy summary. Planned by {NAME} with physicist {NAME}. <66 Gy in 33 fractions>, <V20 "
+        "28 %>, <spinal cord max 44.1 Gy>. Last visit {DATE}; next one {DATE} at {HOSPITAL}.",
+        "Her sister, {NAME}, asked for a copy: {EMAIL}. Biopsy at {HOSPITAL} gave <squamous cell "
+        "carcinoma>, <grade 2>. {LAST} agreed to <chemotherapy>. Callback {PHONE}. {ADDRESS}",
+        "Summary for {LAST}, {AGE} yrs, {ID}: <complete response> since {DATE}. <Radiation "
+        "pneumonitis grade 2>. <Karnofsky 90 %>. Prior CT: {URL}. Thanks, {NAME}",
+        "The patient, Mrs. {LAST}, and her husband {NAME} visited {HOSPITAL} on {DATE}. <GTV 48.2 "
+        "ml>, <PTV 120.5 ml>. <5/12 nodes> involved. Fax {PHONE}.",
     ],
 }
 MONTHS = (

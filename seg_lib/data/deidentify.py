@@ -58,7 +58,7 @@ RULES: list[tuple[str, re.Pattern]] = [
     ("DATE", re.compile(r"\b\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:[T ]\d{1,2}:\d\d(?::\d\d)?)?\b")),
     ("DATE", re.compile(r"\b\d{1,2}(?:-\d{1,2}-|/ ?\d{1,2}/ ?|\. ?\d{1,2}\. ?)(?:\d{4}|\d{2})\b")),
     ("DATE", re.compile(rf"(?:\bthe )?\b\d{{1,2}}(?:st|nd|rd|th)?(?: of)?[ .-]*{MONTH}(?:,?[ -]*['’]?\d{{2,4}}\b)?", I)),
-    ("DATE", re.compile(rf"\b{MONTH}(?: the)? \d{{1,2}}(?:st|nd|rd|th)?\b(?:,? \d{{4}}\b)?", I)),
+    ("DATE", re.compile(rf"\b{MONTH}(?: the)? \d{{1,2}}(?:st|nd|rd|th)?\b(?:,? ['’]?(?:\d{{4}}|(?<=['’])\d\d)\b)?", I)),
     ("DATE", re.compile(rf"\b{MONTH}(?:,|-| of)? ?['’]?(?:\d{{4}}|(?<=['’])\d\d)\b", I)),
     ("DATE", re.compile(rf"(?<=\bin |\bof ){MONTH}|(?<=\bsince |\buntil ){MONTH}")),
     ("DATE", re.compile(r"\b(?:on|since|until|from|dated|born|of|till)\s(\d{1,2}[/.]\d{1,2})\b\.?", I)),
@@ -66,16 +66,17 @@ RULES: list[tuple[str, re.Pattern]] = [
     ("DATE", re.compile(r"\b(?:0?[1-9]|1[0-2])/(?:19|20)\d\d\b|\b(?:19|20)\d\d-(?:0[1-9]|1[0-2])\b")),
     ("ID", re.compile(rf"\b{NUMBER_OF}\b\.?(?:\s*(?:number|no\.?|num|nr\.?|id|#))*\s*[:#]?\s*((?=[\w/-]*\d)[\w/-]{{4,}})", I)),
     ("ID", re.compile(r"\b\d{3}-\d{2}-\d{4}\b|#\s?\d{4,}|\b[A-Z]{1,4}[-/]?(?:\d+[-/])?\d{4,}[\w/-]*|\b\d{2,}[-/]\d{4,}\b")),
-    ("PHONE", re.compile(r"\+\d[\d() ./-]{6,}\d\b")),
-    ("PHONE", re.compile(r"(?<![\d.])(?:\+?\d{1,3}[ .-]?)?(?:\(\d{2,5}\)[ .-]?|\d{2,5}[ ./-])\d{3,4}(?:[ .-]?\d{2,5})+\b")),
+    ("PHONE", re.compile(r"\+\d[\d() ./-]{6,}\d\b(?:,? ?(?:ext|x|extension)\.? ?\d+)?", I)),
+    ("PHONE", re.compile(r"(?<![\d.])(?:\+?\d{1,3}[ .-]?)?(?:\(\d{2,5}\)[ .-]?|\d{2,5}[ ./-])\d{3,4}(?:[ .-]?\d{2,5})+\b(?:,? ?(?:ext|x|extension)\.? ?\d+)?", I)),
     ("PHONE", re.compile(r"\b(?:tel|telephone|phone|fax|mobile|cell|pager|beeper|ext|extension|call)(?:\s*(?:no\.?|number|at|on))*[.:]*\s*(\+?\(?\d[\d() ./-]{2,}\d)", I)),
     ("ID", re.compile(r"(?<![\d.,-])\d{5,}(?![.,]\d)")),
-    ("ADDRESS", re.compile(rf"\b(?:(?:Flat|Apt|Apartment|Suite|Unit)\.? \w+, )?\d{{1,5}}[a-z]?,? (?:{PARTICLE}*{CAP} ){{1,4}}(?:{STREET})\b\.?(?:,? (?:Apt|Suite|Flat|Unit|Apartment)\.? #?\d\w*)?")),
+    ("ADDRESS", re.compile(rf"\b(?:(?:Flat|Apt|Apartment|Suite|Unit)\.? \w+, )?\b\d{{1,5}} ?[A-Za-z]?,? (?:{PARTICLE}*{CAP} ){{1,4}}(?:{STREET})\b\.?(?:,? (?:Apt|Suite|Flat|Unit|Apartment)\.? #?\d\w*)?")),
     ("ADDRESS", re.compile(r"\b[A-ZÄÖÜ][a-zäöüß]+(?:straße|strasse|str\.|weg|platz|allee|gasse) \d{1,4}[a-z]?\b")),
     ("ADDRESS", re.compile(rf"\b(?:{CAP} ){{0,2}}{CAP},? [A-Z]{{2}},? \d{{5}}(?:-\d{{4}})?\b|\b[A-Z]{{1,2}}\d[A-Z\d]? \d[A-Z]{{2}}\b|\b\d{{5}} {CAP}")),
     ("ADDRESS", re.compile(r"\bP\.? ?O\.? Box \d+", I)),
     ("ADDRESS", re.compile(rf"\b(?:lives|living|resides|residing|resident|born|moved|home|native|travelled|relocated|flew|citizen)(?: (?:alone|with {KIN}))? (?:in|at|of|to|from) ({CAP}(?: {CAP}){{0,2}}(?:, {CAP}(?: {CAP})?)?)")),
     ("HOSPITAL", re.compile(rf"\b{PARTICLE}*(?:{CAP}\.?[ -](?:(?:of|and|for|the|de) )*){{1,5}}(?:{HOUSE})\b(?: (?:of|in|at) {CAP}(?: {CAP})?)?")),
+    ("HOSPITAL", re.compile(rf"\b(?:{HOUSE}) (?:of|in|at) (?:the )?{CAP}(?: {CAP})?")),
     ("HOSPITAL", re.compile(rf"\b(?:University|Universit[a-zäöü]+|Charité|Institute|College) (?:of |Hospital |zu )?{CAP}(?: {CAP})?")),
     ("NAME", re.compile(rf"\b(?:Dr|Drs|Mr|Mrs|Ms|Miss|Prof|Professor|Doctor|Sir|Madam|Nurse|Sister|Herr|Frau|Sig|Mme)\b\.?(?: med\.| Dr\.?)* ({PERSON})")),
     ("NAME", re.compile(rf"(?:\b(?i:{LABEL}))({PERSON})")),
@@ -87,7 +88,7 @@ RULES: list[tuple[str, re.Pattern]] = [
     ("AGE", re.compile(r"\b(?:9\d|1[01]\d)(?=[ -]?(?:years?|yrs?|y/?o)\b)|(?i:(?<=\bage )|(?<=\baged )|(?<=\bage: ))(?:9\d|1[01]\d)\b")),
 ]
 WORD = re.compile(r"\b[A-ZÀ-Þ](?:['’][A-ZÀ-Þ])?[a-zß-ÿ]+(?:['’-][A-ZÀ-Þ]?[a-zß-ÿ]+)*(?:[A-Z][a-z]+)?")
-SURNAME = re.compile(rf" {PARTICLE}*(?:[A-Z]\. ?)?[A-ZÀ-Þ](?:['’][A-ZÀ-Þ])?[a-zß-ÿ]{{2,}}[\w'’-]*")
+SURNAME = re.compile(rf" {PARTICLE}*(?:[A-Z]\. ?)?[A-ZÀ-Þ](?:['’][A-ZÀ-Þ])?[a-zß-ÿ]{{1,}}[\w'’-]*")
 LETTERS, PARTICLES = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*"), re.compile(PARTICLE)
 MEDICAL = re.compile(r"(?:oma|omas|itis|osis|pathy|ectomy|graphy|scopy|emia|tion|tions|sion|mab|nib|platin|taxel|mycin|ology|ologist|plasty|lysis|ectasis)$")
 ACTS = re.compile(

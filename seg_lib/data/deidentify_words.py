@@ -48,7 +48,7 @@ NO_NAMES = set(
     never-smoker smoker ex lives please thank dear regards sincerely kind re cc will would can could
     should discussed referred admitted discharged signed dictated reported reviewed verified page
     today yesterday tomorrow morning evening week month day follow-up e-mail email phone tel fax
-    consult consultation request acc dob born mrn mfn nhs ssn jan feb mar apr jun jul aug sep sept oct nov dec gy sv bq mbq kv mv hu suv
+    drs record specimen account sample barcode consult consultation request acc dob born mrn mfn nhs ssn jan feb mar apr jun jul aug sep sept oct nov dec gy sv bq mbq kv mv hu suv
     ward clinic hospital team board department unit room doctor dr mr mrs ms prof professor nurse
     wife husband son daughter sister brother mother father name number address""".split()
 )
