@@ -15,9 +15,9 @@ import nibabel as nib
 import numpy as np
 
 from seg_lib.data.case_rules import Case, check_cases, first_few, pair_by_name
-from seg_lib.data.cases import CASES_CSV, read_cases
+from seg_lib.data.cases import CASES_CSV, DATASET_JSON, read_cases
 from seg_lib.data.nifti import Volume, read_image, read_mask
-from seg_lib.data.nnunet_layout import DATASET_JSON, dataset_json
+from seg_lib.data.nnunet_layout import dataset_json
 from seg_lib.errors import DataWarning, InputError
 
 HIGHEST_HU = 4000  # metal, on a scanner with an extended scale, reaches 30,000
@@ -52,17 +52,16 @@ def check_data(folder: str | Path, n_classes: int = 2) -> list[Problem]:
     Returns:
         The problems, those to be fixed first.
     """
-    folder, problems, facts = Path(folder), [], []
+    facts = []
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always", DataWarning)
         try:
-            if (folder / DATASET_JSON).is_file():
-                n_classes = len(dataset_json(folder)["labels"])
-            cases = _cases(folder)
+            cases, n_classes = cases_of(folder, n_classes)
         except InputError as fault:
             return [_problem("all", str(fault), True)]
-        # The same image in two splits is found below, by content.
-        problems += [_problem("all", str(n.message), False) for n in notes if "same image" not in str(n)]
+    # The same image in two splits is found below, by content.
+    told = [text for note in notes if "same image" not in (text := str(note.message))]
+    problems = [_problem("all", text, False) for text in told]
     for case in cases:
         found, fact = _check_case(case, n_classes)
         problems += found
@@ -71,14 +70,21 @@ def check_data(folder: str | Path, n_classes: int = 2) -> list[Problem]:
     return sorted(problems, key=lambda problem: not problem.must_fix)
 
 
-def _cases(folder: Path) -> list[Case]:
-    plain = (folder / "images").is_dir() and not (folder / DATASET_JSON).is_file()
-    if plain and not (folder / CASES_CSV).is_file():
+def cases_of(folder: str | Path, n_classes: int = 2) -> tuple[list[Case], int]:
+    """The cases of any of the three layouts, and the number of classes.
+
+    Raises:
+        InputError: see `read_cases`, `dataset_json` and `pair_by_name`.
+    """
+    folder = Path(folder)
+    if (folder / DATASET_JSON).is_file():
+        n_classes = len(dataset_json(folder)["labels"])
+    elif (folder / "images").is_dir() and not (folder / CASES_CSV).is_file():
         pairs = pair_by_name(folder / "images", folder / "labels")
         cases = [Case(name, name, image, label) for name, (image, label) in pairs.items()]
         check_cases(cases, folder)
-        return cases
-    return read_cases(folder)
+        return cases, n_classes
+    return read_cases(folder), n_classes
 
 
 def _problem(case: str, message: str, must_fix: bool) -> Problem:

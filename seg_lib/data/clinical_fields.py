@@ -156,9 +156,8 @@ FIELDS: dict[str, tuple[Callable, str]] = {
     "chemotherapy": (word(CHEMOTHERAPIES), "chemotherapy chemo"),
 }
 FIELD_OF = {name: field for field, (_, names) in FIELDS.items() for name in names.split()}
-PATIENT_COLUMNS = "patient patientid id case caseid number no".split()
-NOTE_COLUMNS = "clinicalnote note notes report".split()
-IDENTIFIER_COLUMNS = (
-    "hupmfn mrn mfn unitno hospitalno name patientname firstname lastname surname dob birthdate "
-    "dateofbirth address street city zip postcode phone telephone email ssn insuranceno accession"
-).split()
+PATIENT_COLUMNS = ("patient", "patientid", "id", "case", "caseid", "number", "no")
+NOTE_COLUMNS = ("clinicalnote", "note", "notes", "report")
+IDENTIFIERS = """hupmfn mrn mfn unitno hospitalno name patientname firstname lastname surname dob
+birthdate dateofbirth address street city zip postcode phone telephone email ssn accession"""
+IDENTIFIER_COLUMNS = set(IDENTIFIERS.split())

@@ -18,89 +18,25 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 
 from seg_lib.data.clinical_fields import OLD
+from seg_lib.data.deidentify_rules import (
+    ACTS,
+    LETTERS,
+    MEDICAL,
+    PARTICLES,
+    PARTICLES_BEFORE,
+    RESIDUAL,
+    RULES,
+    SURNAME,
+    WORD,
+)
 from seg_lib.data.deidentify_words import FIRST_NAMES, NO_NAMES
 from seg_lib.errors import InputError
 
-MONTHS = (
-    "January February March April May June July August September October November December".split()
-)
-MONTH = (
-    "(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?"
-    r"|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?)\b\.?"
-)
-CAP = r"[A-ZÀ-Þ](?:\.|[A-Za-zÀ-ÿ'’-]*)"
-PARTICLE = r"(?:\b(?:van|von|der|den|de|di|da|del|la|le|al|el|bin|ten|ter|zu)[ -])"
-PERSON = rf"{PARTICLE}*{CAP}(?:,? {PARTICLE}*{CAP}){{0,3}}"
-STREET = (
-    "Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Drive|Dr|Boulevard|Blvd|Way|Court|Ct|Place|Pl|Terrace"
-    "|Close|Square|Crescent|Parkway|Highway|Row|Hill|Gardens"
-)
-HOUSE = (
-    "Hospital|Hospice|Clinics?|Infirmary|Klinikum|Klinik|Sanatorium|Polyclinic"
-    "|(?:Medical|Cancer|Health|Oncology|Imaging|Trauma|Surgery) (?:Center|Centre|Institute|System)"
-)
-LABEL = (
-    r"(?:patient(?: name)?|name|pt|physician|radiologist|attending|consultant|surgeon|oncologist|gp"
-    r"|cc|re|regarding|subject|next of kin|contact|author|signed|copy to|to|from|dear|spouse|caregiver)\s*:\s*"
-    r"|(?:signed|dictated|reported|reviewed|read|verified|approved|referred|seen|accompanied|typed"
-    r"|transcribed)(?: electronically)? (?:by|with)\s*:?\s*"
-)
-KIN = "wife|husband|son|daughter|brother|sister|mother|father|partner|friend|neighbou?r|niece|nephew"
-NUMBER_OF = (
-    r"(?:MRN|MFN|SSN|NHS|acc(?:ession)?|record|chart|case|hospital|patient|policy|insurance|account"
-    r"|study|order|specimen|licen[cs]e|serial|member|unit|lab|barcode|ref(?:erence)?|sample|visit|encounter"
-    r"|ID|plate|device|passport)"
-)
-I = re.IGNORECASE  # noqa: E741
-RULES: list[tuple[str, re.Pattern]] = [
-    ("EMAIL", re.compile(r"[\w.+-]+\s?@\s?[\w-]+(?:\.[\w-]+)+")),
-    ("URL", re.compile(r"(?:https?://|www\.)[^\s,;]+|\b\d{1,3}(?:\.\d{1,3}){3}\b", I)),
-    ("DATE", re.compile(r"\b\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:[T ]\d{1,2}:\d\d(?::\d\d)?)?\b")),
-    ("DATE", re.compile(r"\b\d{1,2}(?:-\d{1,2}-|/ ?\d{1,2}/ ?|\. ?\d{1,2}\. ?)(?:\d{4}|\d{2})\b")),
-    ("DATE", re.compile(rf"(?:\bthe )?\b\d{{1,2}}(?:st|nd|rd|th)?(?: of)?[ .-]*{MONTH}(?:,?[ -]*['’]?\d{{2,4}}\b)?", I)),
-    ("DATE", re.compile(rf"\b{MONTH}(?: the)? \d{{1,2}}(?:st|nd|rd|th)?\b(?:,? ['’]?(?:\d{{4}}|(?<=['’])\d\d)\b)?", I)),
-    ("DATE", re.compile(rf"\b{MONTH}(?:,|-| of)? ?['’]?(?:\d{{4}}|(?<=['’])\d\d)\b", I)),
-    ("DATE", re.compile(rf"(?<=\bin |\bof ){MONTH}|(?<=\bsince |\buntil ){MONTH}")),
-    ("DATE", re.compile(r"\b(?:on|since|until|from|dated|born|of|till)\s(\d{1,2}[/.]\d{1,2})\b\.?", I)),
-    ("DATE", re.compile(r"\b(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\b")),
-    ("DATE", re.compile(r"\b(?:0?[1-9]|1[0-2])/(?:19|20)\d\d\b|\b(?:19|20)\d\d-(?:0[1-9]|1[0-2])\b")),
-    ("ID", re.compile(rf"\b{NUMBER_OF}\b\.?(?:\s*(?:number|no\.?|num|nr\.?|id|#))*\s*[:#]?\s*((?=[\w/-]*\d)[\w/-]{{4,}})", I)),
-    ("ID", re.compile(r"\b\d{3}-\d{2}-\d{4}\b|#\s?\d{4,}|\b[A-Z]{1,4}[-/]?(?:\d+[-/])?\d{4,}[\w/-]*|\b\d{2,}[-/]\d{4,}\b")),
-    ("PHONE", re.compile(r"\+\d[\d() ./-]{6,}\d\b(?:,? ?(?:ext|x|extension)\.? ?\d+)?", I)),
-    ("PHONE", re.compile(r"(?<![\d.])(?:\+?\d{1,3}[ .-]?)?(?:\(\d{2,5}\)[ .-]?|\d{2,5}[ ./-])\d{3,4}(?:[ .-]?\d{2,5})+\b(?:,? ?(?:ext|x|extension)\.? ?\d+)?", I)),
-    ("PHONE", re.compile(r"\b(?:tel|telephone|phone|fax|mobile|cell|pager|beeper|ext|extension|call)(?:\s*(?:no\.?|number|at|on))*[.:]*\s*(\+?\(?\d[\d() ./-]{2,}\d)", I)),
-    ("ID", re.compile(r"(?<![\d.,-])\d{5,}(?![.,]\d)")),
-    ("ADDRESS", re.compile(rf"\b(?:(?:Flat|Apt|Apartment|Suite|Unit)\.? \w+, )?\b\d{{1,5}} ?[A-Za-z]?,? (?:{PARTICLE}*{CAP} ){{1,4}}(?:{STREET})\b\.?(?:,? (?:Apt|Suite|Flat|Unit|Apartment)\.? #?\d\w*)?")),
-    ("ADDRESS", re.compile(r"\b[A-ZÄÖÜ][a-zäöüß]+(?:straße|strasse|str\.|weg|platz|allee|gasse) \d{1,4}[a-z]?\b")),
-    ("ADDRESS", re.compile(rf"\b(?:{CAP} ){{0,2}}{CAP},? [A-Z]{{2}},? \d{{5}}(?:-\d{{4}})?\b|\b[A-Z]{{1,2}}\d[A-Z\d]? \d[A-Z]{{2}}\b|\b\d{{5}} {CAP}")),
-    ("ADDRESS", re.compile(r"\bP\.? ?O\.? Box \d+", I)),
-    ("ADDRESS", re.compile(rf"\b(?:lives|living|resides|residing|resident|born|moved|home|native|travelled|relocated|flew|citizen)(?: (?:alone|with {KIN}))? (?:in|at|of|to|from) ({CAP}(?: {CAP}){{0,2}}(?:, {CAP}(?: {CAP})?)?)")),
-    ("HOSPITAL", re.compile(rf"\b{PARTICLE}*(?:{CAP}\.?[ -](?:(?:of|and|for|the|de) )*){{1,5}}(?:{HOUSE})\b(?: (?:of|in|at) {CAP}(?: {CAP})?)?")),
-    ("HOSPITAL", re.compile(rf"\b(?:{HOUSE}) (?:of|in|at) (?:the )?{CAP}(?: {CAP})?")),
-    ("HOSPITAL", re.compile(rf"\b(?:University|Universit[a-zäöü]+|Charité|Institute|College) (?:of |Hospital |zu )?{CAP}(?: {CAP})?")),
-    ("NAME", re.compile(rf"\b(?:Dr|Drs|Mr|Mrs|Ms|Miss|Prof|Professor|Doctor|Sir|Madam|Nurse|Sister|Herr|Frau|Sig|Mme)\b\.?(?: med\.| Dr\.?)* ({PERSON})")),
-    ("NAME", re.compile(rf"(?:\b(?i:{LABEL}))({PERSON})")),
-    ("NAME", re.compile(rf"\b(?:his|her|the|their|with|patient's) (?:\w+ )?(?:{KIN}),? ({PERSON})")),
-    ("NAME", re.compile(rf"\b({PERSON}),? (?:MD|M\.D\.|PhD|FRCR|FRCS|RN|DO|MBBS|MBChB|NP|PA-C)\b")),
-    ("NAME", re.compile(rf"\b(?:[A-Z]\. ?){{1,2}}{PARTICLE}*[A-ZÀ-Þ][a-zß-ÿ]{{2,}}(?:-[A-Z][a-z]+)?")),
-    ("NAME", re.compile(rf"\b[A-ZÀ-Þ'-]{{3,}},? (?:{'|'.join(sorted(FIRST_NAMES))})\b")),
-    ("NAME", re.compile(rf"\b{CAP}(?: {PARTICLE}*{CAP})* (?:{PARTICLE})+{CAP}")),
-    ("AGE", re.compile(r"\b(?:9\d|1[01]\d)(?=[ -]?(?:years?|yrs?|y/?o)\b)|(?i:(?<=\bage )|(?<=\baged )|(?<=\bage: ))(?:9\d|1[01]\d)\b")),
-]
-WORD = re.compile(r"\b[A-ZÀ-Þ](?:['’][A-ZÀ-Þ])?[a-zß-ÿ]+(?:['’-][A-ZÀ-Þ]?[a-zß-ÿ]+)*(?:[A-Z][a-z]+)?")
-SURNAME = re.compile(rf" {PARTICLE}*(?:[A-Z]\. ?)?[A-ZÀ-Þ](?:['’][A-ZÀ-Þ])?[a-zß-ÿ]{{1,}}[\w'’-]*")
-LETTERS, PARTICLES = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*"), re.compile(PARTICLE)
-MEDICAL = re.compile(r"(?:oma|omas|itis|osis|pathy|ectomy|graphy|scopy|emia|tion|tions|sion|mab|nib|platin|taxel|mycin|ology|ologist|plasty|lysis|ectasis)$")
-ACTS = re.compile(
-    r" (?:reports|reported|noted|recalls|smokes|smoked|worked|drinks|wants|prefers|attended|describes"
-    r"|complained|mentioned|requests|requested|refused|refuses|understands|died|quit|stopped|lost"
-    r"|gained|received|completed|underwent|recommends|recommended|suggested|advised|performed|wrote"
-    r"|presented|presents|denies|denied|states|stated|called|complains|agrees"
-    r"|agreed|lives|returned|came|said|asked|declined|consented|tolerated|feels|wishes|works"
-    r"|(?:was|is|has been) (?:seen|referred|admitted|reviewed|discharged|informed|a \d|an? )"
-    r"|will (?:see|call|review|return))"
-)
-RESIDUAL = re.compile(r"@|\d[\d ]{4,}\d|(?<![\d.])\d{5,}|\b(?:Dr|Mr|Mrs|Ms|Prof)\.? [A-Z][a-z]")
+MONTHS = ["January", "February", "March", "April", "May", "June", "July"]
+MONTHS += ["August", "September", "October", "November", "December"]
+FORMS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y%m%d")
+SCRIPTS = ("LATIN", "GREEK", "MICRO", "MASCULINE", "FEMININE", "MODIFIER")
+UMLAUTS = {228: "ae", 246: "oe", 252: "ue", 223: "ss", 196: "Ae", 214: "Oe", 220: "Ue"}
 
 
 def deidentify(text: str, known: Iterable[str] = (), presidio: bool = False) -> str:
@@ -139,9 +75,7 @@ def deidentify(text: str, known: Iterable[str] = (), presidio: bool = False) -> 
 
 
 def _readable(letter: str) -> bool:
-    return letter.isascii() or unicodedata.name(letter, "").split()[0] in (
-        "LATIN", "GREEK", "MICRO", "MASCULINE", "FEMININE", "MODIFIER",
-    )  # fmt: skip
+    return letter.isascii() or unicodedata.name(letter, "?").split()[0] in SCRIPTS
 
 
 def find_identifiers(text: str) -> Iterator[tuple[int, int, str]]:
@@ -169,13 +103,13 @@ def _unknown_words(text: str) -> Iterator[tuple[int, int, str]]:
         word = re.sub(r"['’]s$", "", match[0])
         if word not in FIRST_NAMES and (word.lower() in NO_NAMES or MEDICAL.search(word)):
             continue
-        before = text[:start].rstrip(" \t\"'(*-•")
+        before = text[max(0, start - 50) : start].rstrip(" \t\"'(*-•")
         inside = bool(before) and before[-1] not in ".!?:;\n"
         acts = ACTS.match(text, end) or text[end - 2 : end] in ("'s", "’s")
         second = SURNAME.match(text, end)
         second = second if second and _may_be_name(second[0]) else None
         if word in FIRST_NAMES or inside or acts or second:
-            before = re.search(rf"{PARTICLE}+$", text[:start])
+            before = PARTICLES_BEFORE.search(text, max(0, start - 20), start)
             yield before.start() if before else start, second.end() if second else end, "NAME"
 
 
@@ -204,7 +138,7 @@ def _spellings(identifier: str) -> Iterator[tuple[str, str]]:
         yield "ID", r"(?<!\d)0*" + r"[ ./-]?".join(digits.lstrip("0")) + r"(?!\d)"
     for part in re.findall(r"[^\W\d_]{2,}", identifier) if not day else []:
         plain = "".join(unicodedata.normalize("NFD", c)[0] for c in part)
-        wide = part.translate({228: "ae", 246: "oe", 252: "ue", 223: "ss", 196: "Ae", 214: "Oe"})
+        wide = part.translate(UMLAUTS)
         if part.lower() not in NO_NAMES:
             yield "NAME", rf"\b(?:{re.escape(plain)}|{re.escape(wide)})\b"
 
@@ -212,7 +146,7 @@ def _spellings(identifier: str) -> Iterator[tuple[str, str]]:
 def _dates(text: str) -> list[datetime.date]:
     """Every day a text may mean: 03/04/1950 is the 3rd of April and the 4th of March."""
     found = []
-    for form in ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y%m%d"):
+    for form in FORMS:
         try:
             found.append(datetime.datetime.strptime(text.strip(), form).date())
         except ValueError:

@@ -153,6 +153,8 @@ def _validating(folder: Path) -> set[str]:
     """The cases that validate in the first fold of ``splits_final.json``, if it is there."""
     path = folder / SPLITS_JSON
     try:
-        return set(json.loads(path.read_text(encoding="utf-8"))[0]["val"]) if path.exists() else set()
+        return (
+            set(json.loads(path.read_text(encoding="utf-8"))[0]["val"]) if path.exists() else set()
+        )
     except (UnicodeDecodeError, ValueError, LookupError, TypeError) as error:
         raise InputError(f"{path}: no list of folds with train and val; delete it.") from error

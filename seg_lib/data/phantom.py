@@ -29,7 +29,11 @@ from seg_lib.files import write_text, written_whole
 
 # New kinds go to the end: the place of a kind is part of its seed.
 DEFAULT_SIZES = {"lung2d": 512, "lung3d": (128, 128, 48), "thorax_notes": (128, 128, 48)}
-FEWEST_CASES = {"lung2d": 4, "lung3d": 1, "thorax_notes": 1}  # four slices are at least two patients: train and test
+FEWEST_CASES = {
+    "lung2d": 4,
+    "lung3d": 1,
+    "thorax_notes": 1,
+}  # four slices are at least two patients: train and test
 SMALLEST_SIZE = {"lung2d": (48,), "lung3d": (48, 48, 8), "thorax_notes": (48, 48, 8)}
 LARGEST_SIZE = 1024
 # The part a patient plays, by his number modulo the length: few cases already fill all parts, and
