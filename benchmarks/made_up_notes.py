@@ -25,7 +25,7 @@ class Note(NamedTuple):
     known: list[str]
 
 
-# By name, then by set; in a template {KIND} is an identifier, <term> a clinical term that must stay.
+# By name, then by set; in a template {KIND} is an identifier, <term> a term that must stay.
 POOLS = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
 
 

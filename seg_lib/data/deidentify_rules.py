@@ -17,7 +17,7 @@ YEAR      (?:['’]\d\d|\d{4})\b
 CAP       [A-ZÀ-Þ](?:\.|[A-Za-zÀ-ÿ'’-]{0,40})
 PARTICLE  (?:\b(?:van|von|der|den|de|di|da|del|la|le|al|el|bin|ten|ter|zu)[ -])
 SURNAME   <PARTICLE>{0,3}<CAP>
-PERSON    <SURNAME>(?:,? <SURNAME>){0,3}
+PERSON    <SURNAME>(?:,? (?!<TITLE>)<SURNAME>){0,3}
 STREET    (?:<STREET1>|<STREET2>)\b\.?
 STREET1   Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Drive|Dr|Boulevard|Blvd|Way|Court|Ct
 STREET2   Place|Pl|Terrace|Close|Square|Crescent|Parkway|Highway|Row|Hill|Gardens
