@@ -67,6 +67,8 @@ def check_data(folder: str | Path, n_classes: int = 2) -> list[Problem]:
         problems += found
         facts += [fact] if fact else []
     problems += _copies(facts) + _strangers(facts)
+    inside = f"{Path(folder)}/"  # the table need not tell where on the disk the folder lies
+    problems = [p._replace(problem=p.problem.replace(inside, "")) for p in problems]
     return sorted(problems, key=lambda problem: not problem.must_fix)
 
 

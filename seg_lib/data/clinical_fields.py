@@ -78,6 +78,8 @@ def word(words: dict[str, str]) -> Callable:
 
 def age(text: str) -> int | str:
     """Completed years; above 89 only ``90 or older``, which is no longer a date of birth."""
+    if key_of(text) == key_of(OLD):
+        return OLD
     years = int(number(0, 120, {"y": 1, "years": 1, "yo": 1})(text))
     return years if years <= OLDEST_AGE else OLD
 

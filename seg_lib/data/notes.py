@@ -46,7 +46,7 @@ WORDINGS = (
         "place": "Located in the {place}.",
         "place and size": "{size} mm, located in the {place}.",
         "size": "Largest diameter {size} mm.",
-        "tnm": "{tnm}.",
+        "tnm": "Staging: {tnm}.",
     },
 )
 
