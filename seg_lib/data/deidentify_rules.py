@@ -47,11 +47,13 @@ URL       (?i)(?:https?://|www\.)[^\s,;]+
 URL       \b\d{1,3}(?:\.\d{1,3}){3}\b
 DATE      \b\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:[T ]\d{1,2}:\d\d(?::\d\d)?)?\b
 DATE      \b\d{1,2}(?:-\d{1,2}-|/ ?\d{1,2}/ ?|\. ?\d{1,2}\. ?)(?:\d{4}|\d{2})\b
-DATE      (?i)(?:\bthe )?\b<ORDINAL>(?: of)?[ .-]{0,3}<MONTH>(?:,?[ -]{0,2}(?:<YEAR>|\d\d\b))?
-DATE      (?i)\b<MONTH>(?: the)? <ORDINAL>\b(?:,? <YEAR>)?
+DATE      (?:\bthe )?\b<ORDINAL>(?: of)?[ .-]{0,3}<MONTH>(?:,?[ -]{0,2}(?:<YEAR>|\d\d\b))?
+DATE      (?i)\b<ORDINAL>(?: of)?[ .-]{0,3}<MONTH>,?[ -]{0,2}(?:<YEAR>|\d\d\b)
+DATE      \b<MONTH>(?: the)? <ORDINAL>\b(?:,? <YEAR>)?
 DATE      (?i)\b<MONTH>(?:,|-| of)? ?<YEAR>
 DATE      (?:(?<=\bin )|(?<=\bof )|(?<=\bsince )|(?<=\buntil ))<MONTH>
-DATE      (?i)\b(?:on|since|until|from|dated|born|of|till)\s(\d{1,2}[/.]\d{1,2})\b\.?
+DATE      (?i)\b(?:on|since|until|dated|born|till)\s(\d{1,2}/\d{1,2})\b(?! (?:lymph|node|of))
+DATE      (?i)\b(?:on|dated|born)\s(\d{1,2}\.\d{1,2}\.)(?!\d)
 DATE      \b(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\b
 DATE      \b(?:0?[1-9]|1[0-2])/(?:19|20)\d\d\b|\b(?:19|20)\d\d-(?:0[1-9]|1[0-2])\b
 ID        (?i)\b<NUMBERED>\.?(?:\s?(?:number|no\.?|num|nr\.?|id|#)){0,3}\s?[:#]?\s?(<CODE>)
