@@ -212,7 +212,11 @@ WRONG = [
     ("14a", lambda age: str(int(age)), "one word for all"),
     ("14a", lambda age: str(round(age)), "Completed years"),
     ("14b", lambda row: ", ".join(f"{k}: {v}" for k, v in row.items()), "skip what is None"),
-    ("14b", lambda row: ", ".join(f"{k}: {v}" for k, v in row.items() if v), "never smoked"),
+    (
+        "14b",
+        lambda row: ", ".join(f"{k}: {v}" for k, v in row.items() if v and v == v),
+        "never smoked",
+    ),
     ("14c", 10, "five identifiers"),
     ("14c", 4950, "ones found"),
     ("14c", 0.01, "how many"),

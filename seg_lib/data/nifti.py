@@ -28,7 +28,7 @@ BLOCK_VOXELS = 2**20
 LONGEST_HEADER = 540
 GZIP_BEST_RATIO = 1032  # deflate cannot shrink anything further (zlib technical details)
 GZIP_LEVEL = 4
-ROUNDING = 1e-3  # of labels that were stored as scaled floats: source 004 has 1.00001526
+ROUNDING = 1e-4  # of labels that were stored as scaled floats: source 004 has 1.00001526
 SCANNER_COORDINATES = 1  # NIFTI_XFORM_SCANNER_ANAT
 RAS = nib.orientations.axcodes2ornt("RAS")
 

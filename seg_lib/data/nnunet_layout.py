@@ -58,19 +58,24 @@ def write_dataset(
                 with written_whole(target) as copy:
                     shutil.copyfile(source, copy)
         written.append(dataclasses.replace(case, image=image, label=label))
+    write_cases(written, folder)
+    _describe(written, folder, labels or {"background": 0, "lesion": 1}, ending)
+    return written
+
+
+def _describe(cases: list[Case], folder: Path, labels: dict[str, int], ending: str) -> None:
+    """Write ``splits_final.json``, if some cases validate, and ``dataset.json``."""
     parts = {split: [c.case for c in cases if c.split == split] for split in FOLDERS}
     if parts["val"]:
         fold = {"train": parts["train"], "val": parts["val"]}
         write_text(folder / SPLITS_JSON, json.dumps([fold], indent=2) + "\n")
-    write_cases(written, folder)
     about = {
         "channel_names": {"0": "CT"},
-        "labels": labels or {"background": 0, "lesion": 1},
+        "labels": labels,
         "numTraining": len(parts["train"]) + len(parts["val"]),
         "file_ending": ending,
     }
     write_text(folder / DATASET_JSON, json.dumps(about, indent=2) + "\n")
-    return written
 
 
 def _ending(name: str) -> str:

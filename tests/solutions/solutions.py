@@ -154,7 +154,7 @@ def pairs(images, labels):
 
 def to_integers(labels):
     whole = np.rint(labels)
-    if np.abs(whole - labels).max() > 1e-3:
+    if np.abs(whole - labels).max() > 1e-4:
         raise ValueError("labels that are not whole numbers")
     return whole.astype(np.uint8)
 

@@ -32,7 +32,7 @@ def _integers(answer) -> None:
     refuse(
         True,
         f"A label of 0.5 became {soft!r}; that is a probability, not a rounding error.",
-        "Raise ValueError if any value is further than 0.001 from a whole number.",
+        "Raise ValueError if any value is further than 0.0001 from a whole number.",
     )
 
 
