@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from seg_lib.data_commands import add_data_commands
 from seg_lib.errors import DataWarning, InputError, Interrupted, TrainingError
 
 INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: try again
@@ -175,7 +176,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     add(doctor)
     word = add(phantom)
-    word("kind", help="lung2d or lung3d")
+    word("kind", help="lung2d, lung3d or thorax_notes")
     word("out_dir", type=Path)
     word("--cases", type=int, default=24, metavar="N", dest="n_cases")
     word("--size", type=sizes, metavar="N or X,Y,Z")
@@ -194,6 +195,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(predict, "run_dir", "--out")("images", type=Path, nargs="+")
     add(evaluate, "predictions_dir", "reference_dir", "--out")
     add_hackathon(add)
+    add_data_commands(add)
     word = add(course)
     word("--profile", **PROFILE)
     word("--only", metavar="04,07")

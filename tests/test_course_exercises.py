@@ -219,6 +219,22 @@ WRONG = [
     ("19c", lambda p, n, k: range(p, k, n), "leave the rest out"),
     ("19c", lambda p, n, k: range(k // n), "Each batch goes to one"),
     ("19c", lambda p, n, k: range(p * (k // n), (p + 1) * (k // n)), "In turns"),
+    ("14a", lambda age: str(int(age)), "one word for all"),
+    ("14a", lambda age: str(round(age)), "Completed years"),
+    ("14b", lambda row: ", ".join(f"{k}: {v}" for k, v in row.items()), "skip what is None"),
+    (
+        "14b",
+        lambda row: ", ".join(f"{k}: {v}" for k, v in row.items() if v and v == v),
+        "never smoked",
+    ),
+    ("14c", 10, "five identifiers"),
+    ("14c", 4950, "ones found"),
+    ("14c", 0.01, "how many"),
+    ("20a", lambda a, b: (list(zip(sorted(a), sorted(b), strict=True)), [], []), "whole names"),
+    ("20b", lambda labels: labels.astype(np.uint8), "Round first"),
+    ("20b", lambda labels: np.rint(labels).astype(np.uint8), "probability"),
+    ("20b", np.rint, "astype"),
+    ("20c", lambda case, channel: f"{case}_{channel}.nii.gz", "four digits"),
 ]
 
 

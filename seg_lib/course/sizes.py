@@ -50,6 +50,8 @@ PATCHES = {
     "precision": "fast",
 }
 
+TEXT = {"size": (96, 96, 32)}
+
 # Two processes on the CPU, whatever the profile.
 SCALE = {"phantom_size": 96, "batch_size": 8}
 
@@ -196,6 +198,12 @@ TABLE = {
         "gpu": LARGE | {"n_cases": 40, "budget_s": 240, "budget_mb": 2000},
         "paper": LARGE | {"n_cases": 40, "budget_s": 240, "budget_mb": 2000},
     },
+    "14": {
+        "smoke": TEXT | {"n_cases": 4, "notes": 200, "budget_s": 30, "budget_mb": 1000},
+        "laptop": TEXT | {"n_cases": 10, "notes": 1000, "budget_s": 60, "budget_mb": 1000},
+        "gpu": TEXT | {"n_cases": 40, "notes": 1000, "budget_s": 240, "budget_mb": 2000},
+        "paper": TEXT | {"n_cases": 40, "notes": 1000, "budget_s": 240, "budget_mb": 2000},
+    },
     "18": {
         "smoke": SMALL | {"n_cases": 6, "budget_s": 30, "budget_mb": 1000},
         "laptop": SMALL | {"n_cases": 12, "budget_s": 60, "budget_mb": 1000},
@@ -211,5 +219,11 @@ TABLE = {
         | {"n_cases": 160, "size": 128, "epochs": 6, "budget_s": 300, "budget_mb": 4000},
         "paper": SCALE
         | {"n_cases": 160, "size": 128, "epochs": 6, "budget_s": 300, "budget_mb": 4000},
+    },
+    "20": {
+        "smoke": SMALL | {"n_cases": 6, "budget_s": 30, "budget_mb": 1000},
+        "laptop": SMALL | {"n_cases": 12, "budget_s": 60, "budget_mb": 1000},
+        "gpu": USUAL | {"n_cases": 20, "budget_s": 240, "budget_mb": 2000},
+        "paper": USUAL | {"n_cases": 20, "budget_s": 240, "budget_mb": 2000},
     },
 }

@@ -28,6 +28,7 @@ BLOCK_VOXELS = 2**20
 LONGEST_HEADER = 540
 GZIP_BEST_RATIO = 1032  # deflate cannot shrink anything further (zlib technical details)
 GZIP_LEVEL = 4
+ROUNDING = 1e-4  # of labels that were stored as scaled floats: source 004 has 1.00001526
 RAS = nib.orientations.axcodes2ornt("RAS")
 
 
@@ -75,18 +76,21 @@ def read_mask(path: str | Path, like: Volume | None = None, n_classes: int = 2) 
             than that of ``like``, the image it belongs to.
     """
     volume, low, high = _read(path)
-    values = volume.array
-    in_range = low >= 0 and high <= min(n_classes - 1, 255)
-    labels = values.astype(np.uint8) if in_range else None
-    # Slice by slice: a comparison of the whole volume would take a third more memory.
-    if labels is None or any(
-        (labels[..., z] != values[..., z]).any() for z in range(values.shape[2])
-    ):
+    values, off = volume.array, 1.0
+    if low >= -ROUNDING and high <= min(n_classes - 1, 255) + ROUNDING:
+        labels, off = np.empty_like(values, np.uint8), 0.0
+        for z in range(values.shape[2]):  # whole, it would take a third more memory
+            labels[..., z] = np.rint(values[..., z])
+            off = max(off, float(np.abs(labels[..., z] - values[..., z]).max()))
+    if off > ROUNDING:
         found = [f"{label:g}" for label in np.unique(values)[:50]]
         raise InputError(
             f"{path}: labels found: {first_few(found, 10)}; a mask of {n_classes} classes holds "
             f"only whole numbers from 0 to {n_classes - 1}: map or threshold them first."
         )
+    if off:
+        message = f"labels up to {off:.2g} off whole numbers were rounded; store them as integers."
+        warnings.warn(f"{path}: {message}", DataWarning, stacklevel=2)
     mask = dataclasses.replace(volume, array=labels)
     if like is not None:
         check_same_grid(like, mask)

@@ -157,6 +157,31 @@ def batches_of(process, n_processes, n_batches):
     return list(range(process, n_batches // n_processes * n_processes, n_processes))
 
 
+def age_text(age):
+    return str(int(age)) if age < 90 else "90 or older"
+
+
+def listing(row):
+    told = {k: v for k, v in row.items() if v is not None and v == v and v != ""}
+    return ", ".join(f"{name}: {value}" for name, value in told.items())
+
+
+def pairs(images, labels):
+    images, labels = set(images), set(labels)
+    return images & labels, images - labels, labels - images
+
+
+def to_integers(labels):
+    whole = np.rint(labels)
+    if np.abs(whole - labels).max() > 1e-4:
+        raise ValueError("labels that are not whole numbers")
+    return whole.astype(np.uint8)
+
+
+def nnunet_name(case, channel):
+    return f"{case}_{channel:04d}.nii.gz"
+
+
 SOLUTIONS = {
     "00a": (-1350, 150),
     "00b": largest_lesion_slice,
@@ -190,12 +215,18 @@ SOLUTIONS = {
     "12a": dice,
     "12b": recist_error,
     "12c": iou_from_dice,
+    "14a": age_text,
+    "14b": listing,
+    "14c": 50,
     "18a": encode,
     "18b": final_score,
     "18c": 4,
     "19a": 10,
     "19b": average_gradient,
     "19c": batches_of,
+    "20a": pairs,
+    "20b": to_integers,
+    "20c": nnunet_name,
 }
 
 
@@ -244,11 +275,17 @@ STUBS = {
     "12a": unsolved,
     "12b": unsolved,
     "12c": unsolved,
+    "14a": unsolved,
+    "14b": unsolved,
+    "14c": ...,
     "18a": unsolved,
     "18b": unsolved,
     "18c": ...,
     "19a": ...,
     "19b": unsolved,
     "19c": unsolved,
+    "20a": unsolved,
+    "20b": unsolved,
+    "20c": unsolved,
 }
 TO_REPAIR = {"06b"}  # exercises that begin with a wrong answer instead of none
