@@ -1,8 +1,7 @@
 """The command ``seg-lib``: reads the words, calls the library, says what happened.
 
-No logic lives here. Exit code 0 only when all went well, 1 when something handed in was at fault
-(one sentence says what, where and what to do), 2 for words that the command does not know, 75 when
-a training was stopped, has saved, and can be resumed.
+No logic lives here. Exit code 0 only when all went well, 1 for a fault in what was handed in (one
+sentence says what, where, what to do), 2 for unknown words, 75 for a training that can be resumed.
 """
 
 import argparse
@@ -18,7 +17,7 @@ from seg_lib.errors import DataWarning, InputError, Interrupted, TrainingError
 INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: try again
 PROFILE = {"default": "laptop", "help": "smoke, laptop, gpu or paper"}
 JOB_WORDS = {
-    "task": {"help": "slices2d, or the number of a lesson"},
+    "task": {"help": "slices2d, volumes3d, or the number of a lesson"},
     "--scheduler": {"required": True, "help": "slurm or sge"},
     "--network": {"help": "default: the task's own"},
     "--profile": PROFILE,
