@@ -69,7 +69,7 @@ TABLE = {
         "paper": LARGE | {"budget_s": 60, "budget_mb": 1500},
     },
     "02": {
-        "smoke": LEAK | {"n_cases": 20, "steps": 300, "budget_s": 45, "budget_mb": 1200},
+        "smoke": LEAK | {"n_cases": 20, "steps": 300, "budget_s": 40, "budget_mb": 1200},
         "laptop": LEAK
         | {"n_cases": 40, "copies": 4, "steps": 800, "budget_s": 150, "budget_mb": 1500},
         "gpu": LEAK
@@ -81,13 +81,13 @@ TABLE = {
         | {"budget_s": 7200, "budget_mb": 16000},
     },
     "03": {
-        "smoke": QUICK | {"budget_s": 30, "budget_mb": 1000},
+        "smoke": QUICK | {"budget_s": 20, "budget_mb": 1000},
         "laptop": SLICES | {"budget_s": 60, "budget_mb": 1200},
         "gpu": MANY | {"budget_s": 180, "budget_mb": 4000},
         "paper": MANY | {"n_cases": 806, "budget_s": 900, "budget_mb": 12000},
     },
     "04": {
-        "smoke": QUICK | {"budget_s": 40, "budget_mb": 1200},
+        "smoke": QUICK | {"budget_s": 30, "budget_mb": 1200},
         "laptop": SLICES | {"budget_s": 60, "budget_mb": 1500},
         "gpu": MANY | {"budget_s": 240, "budget_mb": 4000},
         "paper": MANY | {"n_cases": 806, "budget_s": 1800, "budget_mb": 12000},
