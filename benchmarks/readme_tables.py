@@ -184,6 +184,35 @@ def compare() -> str:
     return "\n\n".join(parts)
 
 
+def dicom() -> str:
+    """A DICOM series to .nii.gz: seconds and sizes beside the peers."""
+    result = json.loads((RESULTS / "dicom_speed.json").read_text())
+    rows = []
+    for name, found in result["results"].items():
+        rows.append({"converter": name, "median s": f"{found['median_s']:.2f}"})
+        rows[-1] |= {"times ours": f"{found['times_ours']:.2f}", "MB": f"{found['megabytes']:.1f}"}
+    about = result["machine"]
+    note = (
+        f"\n\n120 made-up slices of 512 x 512, {result['repeats']} repeats in turn, "
+        f"{about['threads']} threads of {about['processor']}."
+    )
+    return markdown_table(rows) + note
+
+
+def deidentification() -> str:
+    """Recall and precision of the rules on made-up notes."""
+    result = json.loads((RESULTS / "deidentification.json").read_text())
+    rows = []
+    for name, found in result["results"].items():
+        worst = min(found["recall_by_type"], key=found["recall_by_type"].get)
+        rows.append({"notes": f"{name}, {found['notes']}", "recall": f"{found['recall']:.3f}"})
+        rows[-1]["lowest of the types"] = f"{worst} {found['recall_by_type'][worst]:.2f}"
+        rows[-1]["word precision"] = f"{found['word_precision']:.3f}"
+        rows[-1]["clinical terms kept"] = f"{found['terms_kept']:.3f}"
+        rows[-1]["s for 1,000"] = f"{found['cpu_seconds_per_1000_notes']:.2f}"
+    return markdown_table(rows) + "\n\n" + result["about"]
+
+
 def steps() -> str:
     """Seconds of a training step in float32 and in bfloat16, and the Dice after equal steps."""
     result = json.loads((RESULTS / "training_speed.json").read_text())
@@ -205,6 +234,7 @@ def steps() -> str:
 
 TABLES = {"lessons": lessons, "phantom": phantom, "real": real, "compare": compare}
 TABLES |= {"speed": speed, "steps": steps, "real3d": real3d, "windows": windows}
+TABLES |= {"dicom": dicom, "deidentification": deidentification}
 
 
 def main() -> int:

@@ -1,8 +1,7 @@
 """The command ``seg-lib``: reads the words, calls the library, says what happened.
 
-No logic lives here. Exit code 0 only when all went well, 1 when something handed in was at fault
-(one sentence says what, where and what to do), 2 for words that the command does not know, 75 when
-a training was stopped, has saved, and can be resumed.
+No logic lives here. Exit code 0 only when all went well, 1 for a fault in what was handed in (one
+sentence says what, where, what to do), 2 for unknown words, 75 for a training that can be resumed.
 """
 
 import argparse
@@ -12,12 +11,13 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from seg_lib.data_commands import add_data_commands
 from seg_lib.errors import DataWarning, InputError, Interrupted, TrainingError
 
 INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: try again
 PROFILE = {"default": "laptop", "help": "smoke, laptop, gpu or paper"}
 JOB_WORDS = {
-    "task": {"help": "slices2d, or the number of a lesson"},
+    "task": {"help": "slices2d, volumes3d, or the number of a lesson"},
     "--scheduler": {"required": True, "help": "slurm or sge"},
     "--network": {"help": "default: the task's own"},
     "--profile": PROFILE,
@@ -63,6 +63,14 @@ def pickle_to_png(pickle: Path, out_dir: Path, size: int, split: str) -> int:
 
     cases = convert(pickle, out_dir, size=size, split=split)
     print(f"{out_dir}: {len(cases)} slices, split {split}.")
+    return 0
+
+
+def dicom_to_nifti(src_dir: Path, out: Path, **contours: Path | str | None) -> int:
+    """Convert a DICOM folder: HU and geometry only; with the three others also one region."""
+    from seg_lib.data.contours import convert
+
+    print("\n".join(f"{path}: written." for path in convert(src_dir, out, **contours)))
     return 0
 
 
@@ -167,14 +175,12 @@ def build_parser() -> argparse.ArgumentParser:
 
     add(doctor)
     word = add(phantom)
-    word("kind", help="lung2d or lung3d")
+    word("kind", help="lung2d, lung3d or thorax_notes")
     word("out_dir", type=Path)
     word("--cases", type=int, default=24, metavar="N", dest="n_cases")
     word("--size", type=sizes, metavar="N or X,Y,Z")
     word("--seed", type=int, default=0)
-    word = add(pickle_to_png, "pickle", "out_dir")
-    word("--size", type=int, default=256)
-    word("--split", default="train", choices=["train", "val", "test"])
+    add_conversions(add)
     word = add(train, "--data", "--out")
     word("task", help="slices2d or volumes3d")
     word("--network", help="default: the task's own")
@@ -188,12 +194,24 @@ def build_parser() -> argparse.ArgumentParser:
     add(predict, "run_dir", "--out")("images", type=Path, nargs="+")
     add(evaluate, "predictions_dir", "reference_dir", "--out")
     add_hackathon(add)
+    add_data_commands(add)
     word = add(course)
     word("--profile", **PROFILE)
     word("--only", metavar="04,07")
     word("--check", action="store_true", help="check the committed lessons")
     word("--publish", action="store_true", help="store the last run's outputs")
     return parser
+
+
+def add_conversions(add: Callable) -> None:
+    """The two commands that turn given files into what the rest reads."""
+    word = add(pickle_to_png, "pickle", "out_dir")
+    word("--size", type=int, default=256)
+    word("--split", default="train", choices=["train", "val", "test"])
+    word = add(dicom_to_nifti, "src_dir", "out")
+    word("--rtstruct", type=Path, help="contours drawn on this series")
+    word("--roi", help="name of the region to fill")
+    word("--mask-out", type=Path, help="its mask, a NIfTI file")
 
 
 def add_hackathon(add: Callable) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from seg_lib import cli, tasks, volumes3d
 from seg_lib.course.profiles import Settings, settings
+from seg_lib.data.dicom import dicom_to_nifti
 from seg_lib.data.nifti import read_image, write_mask
 from seg_lib.data.phantom import make_phantom
 from seg_lib.data.volumes import Preparation
@@ -105,13 +106,13 @@ def test_real_scans_keep_their_geometry(real_data, tmp_path, box, spacing):
         real_data / "abdomen_ct_3mm" / "example_ct_sm.nii.gz",
         real_data / "head_neck_ct_2mm" / "head_neck_ct_2mm.nii.gz",
         next((real_data / "lidc_nodules" / "image").glob("*.nii.gz")),
+        tmp_path / "in" / "lung_tumour.nii.gz",
     ]
-    model = build_model("unet3d", features=(2, 4), blocks=(1, 1))
+    dicom_to_nifti(real_data / "nsclc_rt" / "pat_1" / "ct", paths[-1])
+    model, window = build_model("unet3d", features=(2, 4), blocks=(1, 1)), SlidingWindow((64,) * 3)
     for path in paths:
         scan = read_image(path)
-        mask = predict_volume(
-            model, scan, Preparation(spacing, box=box), SlidingWindow((64, 64, 16))
-        )
+        mask = predict_volume(model, scan, Preparation(spacing, box=box), window)
         write_mask(tmp_path / path.name, mask, like=scan)
         stored = nib.load(tmp_path / path.name)
         assert stored.shape == nib.load(path).shape

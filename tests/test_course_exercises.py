@@ -69,7 +69,7 @@ def test_an_unknown_exercise_is_answered_with_the_known_ones(capsys):
     check("77a", 1)
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "06z: no such exercise; try 06a, 06b."
-    assert "there are lessons 00, 02" in said[1]
+    assert "there are lessons 00, 01, 02" in said[1]
 
 
 def split_by_case(patients, n_test):
@@ -149,6 +149,16 @@ WRONG = [
     ("00b", lambda mask: int(np.flatnonzero(mask.any((0, 1)))[0]), "first slice with any"),
     ("00b", lambda mask: int(mask.sum((0, 1)).max()), "argmax gives the place"),
     ("00b", lambda mask: int(mask.sum((1, 2)).argmax()), "should be 5"),
+    ("01a", lambda p: p, "still in LPS"),
+    ("01a", lambda p: [-c for c in p], "Superior is superior"),
+    ("01a", lambda p: (-p[0], p[1], p[2]), "Only x"),
+    ("01a", lambda p: (-p[0], -p[1]), "3 numbers"),
+    ("01b", lambda s, a, b: s * np.uint16(a) + np.int64(b).astype(np.uint16), "64536"),
+    ("01b", lambda s, a, b: s.astype(np.float32) + b, "slope of 0.5"),
+    ("01b", lambda s, a, b: s.astype(float) * a + b, "not float64"),
+    ("01c", lambda z: [], "You found none"),
+    ("01c", lambda z: SOLUTIONS["01c"](z)[:1], "You found 1"),
+    ("01c", lambda z: [b + 1 for b in SOLUTIONS["01c"](z)], "one spacing above"),
     ("02a", 0.8, "there are four"),
     ("02a", 0.8**4, "one is enough"),
     ("02a", 0.0016, "no sibling is in training"),
@@ -209,6 +219,22 @@ WRONG = [
     ("19c", lambda p, n, k: range(p, k, n), "leave the rest out"),
     ("19c", lambda p, n, k: range(k // n), "Each batch goes to one"),
     ("19c", lambda p, n, k: range(p * (k // n), (p + 1) * (k // n)), "In turns"),
+    ("14a", lambda age: str(int(age)), "one word for all"),
+    ("14a", lambda age: str(round(age)), "Completed years"),
+    ("14b", lambda row: ", ".join(f"{k}: {v}" for k, v in row.items()), "skip what is None"),
+    (
+        "14b",
+        lambda row: ", ".join(f"{k}: {v}" for k, v in row.items() if v and v == v),
+        "never smoked",
+    ),
+    ("14c", 10, "five identifiers"),
+    ("14c", 4950, "ones found"),
+    ("14c", 0.01, "how many"),
+    ("20a", lambda a, b: (list(zip(sorted(a), sorted(b), strict=True)), [], []), "whole names"),
+    ("20b", lambda labels: labels.astype(np.uint8), "Round first"),
+    ("20b", lambda labels: np.rint(labels).astype(np.uint8), "probability"),
+    ("20b", np.rint, "astype"),
+    ("20c", lambda case, channel: f"{case}_{channel}.nii.gz", "four digits"),
 ]
 
 

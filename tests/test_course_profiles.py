@@ -49,7 +49,10 @@ def test_settings_are_attributes_and_frozen():
 
 @pytest.mark.parametrize(
     ("notebook", "profile", "message"),
-    [("99", "smoke", "no lesson '99'.*00, 02"), ("06", "huge", "no profile 'huge'.*smoke, laptop")],
+    [
+        ("99", "smoke", "no lesson '99'.*00, 01, 02"),
+        ("06", "huge", "no profile 'huge'.*smoke, laptop"),
+    ],
 )
 def test_unknown_names_are_answered_with_the_known_ones(notebook, profile, message):
     with pytest.raises(InputError, match=message):

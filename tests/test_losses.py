@@ -365,4 +365,3 @@ def test_a_false_alarm_beside_an_empty_label_has_a_gradient_over_the_batch_only(
         soft_dice_loss(logits, label, over_batch=over_batch).backward()
         pushed[over_batch] = logits.grad[1].abs().sum()
     assert pushed[True] > 1000 * pushed[False]
-

@@ -50,6 +50,8 @@ PATCHES = {
     "ema_decay": 0.0,
 }
 
+TEXT = {"size": (96, 96, 32)}
+
 # Two processes on the CPU, whatever the profile.
 SCALE = {"phantom_size": 96, "batch_size": 8}
 
@@ -60,8 +62,14 @@ TABLE = {
         "gpu": LARGE | {"budget_s": 120, "budget_mb": 2000},
         "paper": LARGE | {"budget_s": 120, "budget_mb": 2000},
     },
+    "01": {
+        "smoke": SMALL | {"budget_s": 30, "budget_mb": 1000},
+        "laptop": USUAL | {"budget_s": 30, "budget_mb": 1000},
+        "gpu": LARGE | {"budget_s": 60, "budget_mb": 1500},
+        "paper": LARGE | {"budget_s": 60, "budget_mb": 1500},
+    },
     "02": {
-        "smoke": LEAK | {"n_cases": 20, "steps": 300, "budget_s": 45, "budget_mb": 1200},
+        "smoke": LEAK | {"n_cases": 20, "steps": 300, "budget_s": 40, "budget_mb": 1200},
         "laptop": LEAK
         | {"n_cases": 40, "copies": 4, "steps": 800, "budget_s": 150, "budget_mb": 1500},
         "gpu": LEAK
@@ -73,13 +81,13 @@ TABLE = {
         | {"budget_s": 7200, "budget_mb": 16000},
     },
     "03": {
-        "smoke": QUICK | {"budget_s": 30, "budget_mb": 1000},
+        "smoke": QUICK | {"budget_s": 20, "budget_mb": 1000},
         "laptop": SLICES | {"budget_s": 60, "budget_mb": 1200},
         "gpu": MANY | {"budget_s": 180, "budget_mb": 4000},
         "paper": MANY | {"n_cases": 806, "budget_s": 900, "budget_mb": 12000},
     },
     "04": {
-        "smoke": QUICK | {"budget_s": 40, "budget_mb": 1200},
+        "smoke": QUICK | {"budget_s": 30, "budget_mb": 1200},
         "laptop": SLICES | {"budget_s": 60, "budget_mb": 1500},
         "gpu": MANY | {"budget_s": 240, "budget_mb": 4000},
         "paper": MANY | {"n_cases": 806, "budget_s": 1800, "budget_mb": 12000},
@@ -190,6 +198,12 @@ TABLE = {
         "gpu": LARGE | {"n_cases": 40, "budget_s": 240, "budget_mb": 2000},
         "paper": LARGE | {"n_cases": 40, "budget_s": 240, "budget_mb": 2000},
     },
+    "14": {
+        "smoke": TEXT | {"n_cases": 4, "notes": 200, "budget_s": 30, "budget_mb": 1000},
+        "laptop": TEXT | {"n_cases": 10, "notes": 1000, "budget_s": 60, "budget_mb": 1000},
+        "gpu": TEXT | {"n_cases": 40, "notes": 1000, "budget_s": 240, "budget_mb": 2000},
+        "paper": TEXT | {"n_cases": 40, "notes": 1000, "budget_s": 240, "budget_mb": 2000},
+    },
     "18": {
         "smoke": SMALL | {"n_cases": 6, "budget_s": 30, "budget_mb": 1000},
         "laptop": SMALL | {"n_cases": 12, "budget_s": 60, "budget_mb": 1000},
@@ -205,5 +219,11 @@ TABLE = {
         | {"n_cases": 160, "size": 128, "epochs": 6, "budget_s": 300, "budget_mb": 4000},
         "paper": SCALE
         | {"n_cases": 160, "size": 128, "epochs": 6, "budget_s": 300, "budget_mb": 4000},
+    },
+    "20": {
+        "smoke": SMALL | {"n_cases": 6, "budget_s": 30, "budget_mb": 1000},
+        "laptop": SMALL | {"n_cases": 12, "budget_s": 60, "budget_mb": 1000},
+        "gpu": USUAL | {"n_cases": 20, "budget_s": 240, "budget_mb": 2000},
+        "paper": USUAL | {"n_cases": 20, "budget_s": 240, "budget_mb": 2000},
     },
 }

@@ -36,12 +36,13 @@ __all__ = [
 ]
 
 CASES_CSV = "cases.csv"
+DATASET_JSON = "dataset.json"  # of nnU-Net
 COLUMNS = tuple(field.name for field in dataclasses.fields(Case))
 REQUIRED_COLUMNS = ("case", "patient", "image", "label", "split")
 
 
 def read_cases(source: str | Path) -> list[Case]:
-    """Read and check a ``cases.csv``, given by its path or by its folder.
+    """Read and check a ``cases.csv``, given by its path or by its folder; or nnU-Net's raw folder.
 
     Returns the cases in file order, with paths that can be opened.
 
@@ -51,6 +52,10 @@ def read_cases(source: str | Path) -> list[Case]:
     """
     path = Path(source)
     if path.is_dir():
+        if (path / DATASET_JSON).is_file() and not (path / CASES_CSV).is_file():
+            from seg_lib.data.nnunet_layout import read_dataset  # it writes cases with this file
+
+            return read_dataset(path)
         path = path / CASES_CSV
     if not path.is_file():
         raise InputError(

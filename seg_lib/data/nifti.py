@@ -20,7 +20,7 @@ import numpy as np
 from seg_lib.data.case_rules import first_few
 from seg_lib.data.file_bytes import opened
 from seg_lib.data.nifti_header import MAX_CORNER_SHIFT_VOXELS as MAX_SHIFT
-from seg_lib.data.nifti_header import Declared, corner_shift_voxels, parse_header
+from seg_lib.data.nifti_header import Declared, corner_shift_voxels, fresh_header, parse_header
 from seg_lib.errors import DataWarning, InputError
 from seg_lib.files import written_whole
 
@@ -28,7 +28,7 @@ BLOCK_VOXELS = 2**20
 LONGEST_HEADER = 540
 GZIP_BEST_RATIO = 1032  # deflate cannot shrink anything further (zlib technical details)
 GZIP_LEVEL = 4
-SCANNER_COORDINATES = 1  # NIFTI_XFORM_SCANNER_ANAT
+ROUNDING = 1e-4  # of labels that were stored as scaled floats: source 004 has 1.00001526
 RAS = nib.orientations.axcodes2ornt("RAS")
 
 
@@ -76,18 +76,21 @@ def read_mask(path: str | Path, like: Volume | None = None, n_classes: int = 2) 
             than that of ``like``, the image it belongs to.
     """
     volume, low, high = _read(path)
-    values = volume.array
-    in_range = low >= 0 and high <= min(n_classes - 1, 255)
-    labels = values.astype(np.uint8) if in_range else None
-    # Slice by slice: a comparison of the whole volume would take a third more memory.
-    if labels is None or any(
-        (labels[..., z] != values[..., z]).any() for z in range(values.shape[2])
-    ):
+    values, off = volume.array, 1.0
+    if low >= -ROUNDING and high <= min(n_classes - 1, 255) + ROUNDING:
+        labels, off = np.empty_like(values, np.uint8), 0.0
+        for z in range(values.shape[2]):  # whole, it would take a third more memory
+            labels[..., z] = np.rint(values[..., z])
+            off = max(off, float(np.abs(labels[..., z] - values[..., z]).max()))
+    if off > ROUNDING:
         found = [f"{label:g}" for label in np.unique(values)[:50]]
         raise InputError(
             f"{path}: labels found: {first_few(found, 10)}; a mask of {n_classes} classes holds "
             f"only whole numbers from 0 to {n_classes - 1}: map or threshold them first."
         )
+    if off:
+        message = f"labels up to {off:.2g} off whole numbers were rounded; store them as integers."
+        warnings.warn(f"{path}: {message}", DataWarning, stacklevel=2)
     mask = dataclasses.replace(volume, array=labels)
     if like is not None:
         check_same_grid(like, mask)
@@ -233,13 +236,7 @@ def _fill(stored: np.ndarray, stream: BinaryIO, header: Declared, path: Path) ->
 
 
 def _write(path: str | Path, stored: np.ndarray, affine: np.ndarray) -> None:
-    image = nib.Nifti1Image(stored, affine)
-    image.header.set_xyzt_units("mm")
-    image.set_sform(affine, SCANNER_COORDINATES)
-    image.set_qform(affine, SCANNER_COORDINATES)
-    # A qform cannot hold shear; two forms that disagree would be worse than one.
-    if corner_shift_voxels(affine, image.get_qform(), stored.shape) > MAX_SHIFT / 2:
-        image.set_qform(None)
+    content = fresh_header(stored.shape, stored.dtype, affine) + stored.tobytes(order="F")
     with written_whole(path) as part:
         # A fixed time stamp makes equal masks equal files.
-        part.write_bytes(gzip.compress(image.to_bytes(), GZIP_LEVEL, mtime=0))
+        part.write_bytes(gzip.compress(content, GZIP_LEVEL, mtime=0))

@@ -18,6 +18,7 @@ import numpy as np
 from seg_lib.errors import DataWarning, InputError
 
 MAX_CORNER_SHIFT_VOXELS = 0.1  # two geometries that differ by less count as the same grid
+SCANNER_COORDINATES = 1  # NIFTI_XFORM_SCANNER_ANAT
 MAX_SHEAR_COSINE = 1e-3  # between two axes; 0.3 mm over a chest of 300 mm
 MAX_VOXELS = 350_000_000  # 1.4 GB as float32: 512 x 512 x 1335
 MAX_STORED_BYTES = 2_000_000_000
@@ -83,6 +84,22 @@ def corner_shift_voxels(first: np.ndarray, second: np.ndarray, shape: Sequence[i
     corners = np.array(list(itertools.product(*((0, size - 1) for size in shape))), float)
     shift_mm = corners @ (first - second)[:3, :3].T + (first - second)[:3, 3]
     return float(np.abs(np.linalg.solve(first[:3, :3], shift_mm.T)).max())
+
+
+def fresh_header(shape: Sequence[int], dtype: np.dtype, affine: np.ndarray) -> bytes:
+    """What comes before the voxels of a new file: size, type, place in mm, and no word of text."""
+    header = nib.Nifti1Header()
+    header.set_data_dtype(dtype)
+    header.set_data_shape(shape)
+    header.set_xyzt_units("mm")
+    header.set_sform(affine, SCANNER_COORDINATES)
+    header.set_qform(affine, SCANNER_COORDINATES)
+    # A qform cannot hold shear; two forms that disagree would be worse than one.
+    if corner_shift_voxels(affine, header.get_qform(), shape) > MAX_CORNER_SHIFT_VOXELS / 2:
+        header.set_qform(None)
+    header.set_slope_inter(1, 0)
+    header["vox_offset"] = header.single_vox_offset
+    return header.binaryblock + bytes(4)  # the four bytes say: no extensions
 
 
 def _header(block: bytes) -> nib.Nifti1Header:

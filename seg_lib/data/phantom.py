@@ -17,16 +17,24 @@ import pandas as pd
 from scipy.ndimage import label, uniform_filter
 
 from seg_lib.data.cases import CASES_CSV, Case, write_cases
+from seg_lib.data.clinical_table import write_table
 from seg_lib.data.nifti import Volume, as_stored, write_image, write_mask
+from seg_lib.data.notes import row_to_note
 from seg_lib.data.phantom_nodules import LUNG_RADS
+from seg_lib.data.phantom_notes import choose_target, patients_with_choice
 from seg_lib.data.phantom_scan import Patient, scan, volume_grid
 from seg_lib.data.pickles import PATIENTS_CSV
 from seg_lib.errors import InputError
 from seg_lib.files import write_text, written_whole
 
-DEFAULT_SIZES = {"lung2d": 512, "lung3d": (128, 128, 48)}
-FEWEST_CASES = {"lung2d": 4, "lung3d": 1}  # four slices are at least two patients: train and test
-SMALLEST_SIZE = {"lung2d": (48,), "lung3d": (48, 48, 8)}
+# New kinds go to the end: the place of a kind is part of its seed.
+DEFAULT_SIZES = {"lung2d": 512, "lung3d": (128, 128, 48), "thorax_notes": (128, 128, 48)}
+FEWEST_CASES = {
+    "lung2d": 4,
+    "lung3d": 1,
+    "thorax_notes": 1,
+}  # four slices are at least two patients: train and test
+SMALLEST_SIZE = {"lung2d": (48,), "lung3d": (48, 48, 8), "thorax_notes": (48, 48, 8)}
 LARGEST_SIZE = 1024
 # The part a patient plays, by his number modulo the length: few cases already fill all parts, and
 # the part never depends on how many cases are made. 75/25 % and 70/15/15 % of the patients.
@@ -35,6 +43,7 @@ SPLITS = {
     "lung3d": ("train", "val", "test", *["train"] * 5, "val", "train", "test")
     + (*["train"] * 4, "val", "train", "test", "train", "train"),
 }
+CLINICAL_CSV = "clinical.csv"
 PICKLES = {split: f"lung_cancer_{split}.pkl" for split in ("train", "test")}
 LPS = nib.orientations.axcodes2ornt("LPS")  # the axis order of most scanners' files
 
@@ -120,7 +129,8 @@ def make_phantom(
     ``patients.csv``, which that set lacks; a patient has one to three slices. ``lung3d`` writes
     volumes of ``size`` voxels along x, y, z as ``images/*.nii.gz`` and ``labels/*.nii.gz``, and
     ``cases.csv``; every third is stored LPS, the others RAS, as conversions from DICOM are. The CSV
-    file comes last: a folder without it is not complete.
+    file comes last: a folder without it is not complete. ``thorax_notes`` is ``lung3d`` of patients
+    with two nodules or more, one of them labelled, with ``clinical.csv`` and notes that name it.
 
     Returns:
         One case per slice or volume. The image of a ``lung2d`` case is the pickle that holds it;
@@ -133,8 +143,9 @@ def make_phantom(
         raise InputError(f"phantom kind '{kind}': choose one of {', '.join(DEFAULT_SIZES)}.")
     size = DEFAULT_SIZES[kind] if size is None else size
     _check(kind, size, n_cases=(n_cases, FEWEST_CASES[kind]), seed=(seed, 0))
-    write = {"lung2d": _write_slices, "lung3d": _write_volumes}[kind]
-    return write(n_cases, size, seed, Path(out_dir))
+    if kind == "lung2d":
+        return _write_slices(n_cases, size, seed, Path(out_dir))
+    return _write_volumes(n_cases, size, seed, Path(out_dir), kind == "thorax_notes")
 
 
 def _write_slices(n_cases: int, size: int, seed: int, folder: Path) -> list[Case]:
@@ -164,21 +175,33 @@ def _write_slices(n_cases: int, size: int, seed: int, folder: Path) -> list[Case
     return cases
 
 
-def _write_volumes(n_cases: int, size: tuple[int, int, int], seed: int, folder: Path) -> list[Case]:
+def _write_volumes(
+    n_cases: int, size: tuple[int, int, int], seed: int, folder: Path, noted: bool
+) -> list[Case]:
     (folder / CASES_CSV).unlink(missing_ok=True)
-    cases = []
-    for patient in range(n_cases):
-        drawn = lung_volume(seed, size, patient)
+    cases, rows = [], []
+    numbers = itertools.count()
+    if noted:
+        patient_of = functools.partial(_patient, "lung3d", seed, pixels=min(size[:2]))
+        numbers = patients_with_choice(patient_of, size)
+    for place, patient in enumerate(itertools.islice(numbers, n_cases)):
+        drawn, note = lung_volume(seed, size, patient), ""
         name = f"lung3d_{drawn.patient}"
-        split = SPLITS["lung3d"][patient % len(SPLITS["lung3d"])]
         lungrads, spacing_mm = drawn.worst["lungrads"], drawn.spacing_mm
+        if noted:
+            drawn, row = choose_target(drawn, _chance("thorax_notes", seed, patient))
+            rows.append(row)
+            name, note, lungrads = f"thorax_{drawn.patient}", row_to_note(row, patient % 3), ""
+        split = SPLITS["lung3d"][place % len(SPLITS["lung3d"])]
         image, mask = (folder / kind / f"{name}.nii.gz" for kind in ("images", "labels"))
         shape, stored = drawn.hu.shape, drawn.affine
-        if patient % 3 == 1:  # in mm it lies where it should all the same
+        if place % 3 == 1:  # in mm it lies where it should all the same
             stored = stored @ nib.orientations.inv_ornt_aff(LPS, shape)
         write_image(image, as_stored(drawn.hu, stored), stored)
         write_mask(mask, drawn.mask, Volume(drawn.hu, drawn.affine, stored, shape, image))
-        cases.append(Case(name, drawn.patient, image, mask, split, "", lungrads, spacing_mm))
+        cases.append(Case(name, drawn.patient, image, mask, split, note, lungrads, spacing_mm))
+    if noted:
+        write_table(folder / CLINICAL_CSV, rows, list(rows[0]))
     write_cases(cases, folder)
     return cases
 

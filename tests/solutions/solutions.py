@@ -14,6 +14,25 @@ def largest_lesion_slice(mask):
     return int(mask.sum(axis=(0, 1)).argmax())
 
 
+def lps_to_ras(point):
+    x, y, z = point
+    return -x, -y, z
+
+
+def to_hu(stored, slope, intercept):
+    return stored.astype(np.float32) * np.float32(slope) + np.float32(intercept)
+
+
+def missing_slices(z_mm):
+    z_mm = sorted(z_mm)
+    gap = min(b - a for a, b in zip(z_mm, z_mm[1:], strict=False))
+    return [
+        a + n * gap
+        for a, b in zip(z_mm, z_mm[1:], strict=False)
+        for n in range(1, round((b - a) / gap))
+    ]
+
+
 def on_both_sides(train, test, patient_of):
     return {patient_of[case] for case in train} & {patient_of[case] for case in test}
 
@@ -138,9 +157,37 @@ def batches_of(process, n_processes, n_batches):
     return list(range(process, n_batches // n_processes * n_processes, n_processes))
 
 
+def age_text(age):
+    return str(int(age)) if age < 90 else "90 or older"
+
+
+def listing(row):
+    told = {k: v for k, v in row.items() if v is not None and v == v and v != ""}
+    return ", ".join(f"{name}: {value}" for name, value in told.items())
+
+
+def pairs(images, labels):
+    images, labels = set(images), set(labels)
+    return images & labels, images - labels, labels - images
+
+
+def to_integers(labels):
+    whole = np.rint(labels)
+    if np.abs(whole - labels).max() > 1e-4:
+        raise ValueError("labels that are not whole numbers")
+    return whole.astype(np.uint8)
+
+
+def nnunet_name(case, channel):
+    return f"{case}_{channel:04d}.nii.gz"
+
+
 SOLUTIONS = {
     "00a": (-1350, 150),
     "00b": largest_lesion_slice,
+    "01a": lps_to_ras,
+    "01b": to_hu,
+    "01c": missing_slices,
     "02a": 1 - 0.2**4,
     "02b": on_both_sides,
     "02c": patient_folds,
@@ -168,12 +215,18 @@ SOLUTIONS = {
     "12a": dice,
     "12b": recist_error,
     "12c": iou_from_dice,
+    "14a": age_text,
+    "14b": listing,
+    "14c": 50,
     "18a": encode,
     "18b": final_score,
     "18c": 4,
     "19a": 10,
     "19b": average_gradient,
     "19c": batches_of,
+    "20a": pairs,
+    "20b": to_integers,
+    "20c": nnunet_name,
 }
 
 
@@ -192,6 +245,9 @@ def planted_train_step(model, optimizer, image, label, loss):
 STUBS = {
     "00a": (..., ...),
     "00b": unsolved,
+    "01a": unsolved,
+    "01b": unsolved,
+    "01c": unsolved,
     "02a": ...,
     "02b": unsolved,
     "02c": unsolved,
@@ -219,11 +275,17 @@ STUBS = {
     "12a": unsolved,
     "12b": unsolved,
     "12c": unsolved,
+    "14a": unsolved,
+    "14b": unsolved,
+    "14c": ...,
     "18a": unsolved,
     "18b": unsolved,
     "18c": ...,
     "19a": ...,
     "19b": unsolved,
     "19c": unsolved,
+    "20a": unsolved,
+    "20b": unsolved,
+    "20c": unsolved,
 }
 TO_REPAIR = {"06b"}  # exercises that begin with a wrong answer instead of none

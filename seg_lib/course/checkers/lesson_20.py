@@ -1,0 +1,71 @@
+"""Exercises of lesson 20: pairing files, labels that are almost integers, nnU-Net's names."""
+
+import numpy as np
+
+from seg_lib.course.exercises import Exercise, call, refuse
+
+
+def _pairs(answer) -> None:
+    images, labels = (
+        ["p1.nii.gz", "p10.nii.gz", "p2.nii.gz"],
+        ["p10.nii.gz", "p1.nii.gz", "p3.nii.gz"],
+    )
+    found = call(answer, list(images), list(labels))
+    refuse(not isinstance(found, tuple | list) or len(found) != 3, "Return three sets.")
+    both, no_label, no_image = (set(part) for part in found)
+    hint = "Compare whole names: both = set(images) & set(labels)."
+    refuse(both != {"p1.nii.gz", "p10.nii.gz"}, f"Pairs: {sorted(map(str, both))[:4]}.", hint)
+    refuse(no_label != {"p2.nii.gz"}, "p2 has an image and no label.", hint)
+    refuse(no_image != {"p3.nii.gz"}, "p3 has a label and no image.", hint)
+
+
+def _integers(answer) -> None:
+    stored = np.array([0.0, 0.99998474, 1.00001526, 2.0], np.float32)
+    found = np.asarray(call(answer, stored.copy()))
+    refuse(found.dtype.kind not in "iu", "Labels are whole numbers.", "Convert with astype.")
+    cut = "astype alone cuts off: 0.99998 becomes 0. Round first."
+    refuse(found.tolist() != [0, 1, 1, 2], f"It gives {found.tolist()}.", cut)
+    try:
+        soft = answer(np.array([0.0, 0.5, 1.0]))
+    except ValueError:
+        return
+    refuse(
+        True,
+        f"A label of 0.5 became {soft!r}; that is a probability, not a rounding error.",
+        "Raise ValueError if any value is further than 0.0001 from a whole number.",
+    )
+
+
+def _name(answer) -> None:
+    for (case, channel), right in {
+        ("p01", 0): "p01_0000.nii.gz",
+        ("lung_7", 1): "lung_7_0001.nii.gz",
+    }.items():
+        said = call(answer, case, channel)
+        hint = "The channel has four digits: f'{channel:04d}'."
+        refuse(said != right, f"It should be '{right}', not '{str(said)[:40]}'.", hint)
+
+
+EXERCISES = {
+    "20a": Exercise(
+        level=2,
+        task="Write pairs(images, labels): the names in both, without label, without image.",
+        why="Whole names are compared, so p1 never meets p10.",
+        hint="Sets have & and -.",
+        check=_pairs,
+    ),
+    "20b": Exercise(
+        level=2,
+        task="Write to_integers(labels): round what is almost whole, ValueError for the rest.",
+        why="1.00001526 is a scaled 1; 0.5 is a probability and must not become a label.",
+        hint="np.rint, and the largest difference to it.",
+        check=_integers,
+    ),
+    "20c": Exercise(
+        level=1,
+        task="Write nnunet_name(case, channel): 'p01_0000.nii.gz' for ('p01', 0).",
+        why="The four digits name the channel; labels have none.",
+        hint="An f-string with :04d.",
+        check=_name,
+    ),
+}

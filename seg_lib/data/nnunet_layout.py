@@ -1,0 +1,165 @@
+"""nnU-Net's raw folders, written and read.
+
+    Dataset001_Lung/  dataset.json   channel names, labels, number of cases, file ending
+                      imagesTr/p01_0000.nii.gz   labelsTr/p01.nii.gz   imagesTs/p09_0000.nii.gz
+                      splits_final.json   the patients that validate (for nnUNet_preprocessed)
+
+nnU-Net knows no patients; `write_dataset` puts our ``cases.csv`` beside, which nnU-Net ignores, and
+`read_dataset` takes each case for a patient. Format: nnU-Net documentation/dataset_format.md at
+0e495086. Taught in lesson 20.
+"""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from seg_lib.data.case_rules import Case, check_cases, check_files, first_few
+from seg_lib.data.cases import DATASET_JSON, write_cases
+from seg_lib.errors import InputError
+from seg_lib.files import write_text, written_whole
+
+SPLITS_JSON = "splits_final.json"
+ENDINGS = (".nii.gz", ".nii")
+FOLDERS = {"train": "Tr", "val": "Val", "test": "Ts"}
+
+
+def write_dataset(
+    cases: Iterable[Case], folder: str | Path, labels: dict[str, int] | None = None
+) -> list[Case]:
+    """Copy cases into the raw layout; training and validation cases go into ``imagesTr``.
+
+    Args:
+        cases: with NIfTI files, all of the same ending.
+        folder: such as ``nnUNet_raw/Dataset001_Lung``; ``dataset.json`` comes last.
+        labels: names and numbers, ``{"background": 0, "lesion": 1}`` if not given.
+
+    Returns:
+        The cases with their new paths.
+
+    Raises:
+        InputError: cases that contradict each other, a file ending without a reader or two of them,
+            a training case without label.
+    """
+    cases, folder = list(cases), Path(folder)
+    check_cases(cases, folder)
+    endings = {_ending(path.name) for case in cases for path in (case.image, case.label) if path}
+    _check_ending(endings, folder)
+    ending, written = endings.pop(), []
+    for case in cases:
+        part = "Ts" if case.split == "test" else "Tr"
+        if part == "Tr" and case.label is None:
+            raise InputError(f"{folder}: training case '{case.case}' has no label; add it.")
+        image = folder / f"images{part}" / f"{case.case}_0000{ending}"
+        label = folder / f"labels{part}" / f"{case.case}{ending}" if case.label else None
+        for source, target in ((case.image, image), (case.label, label)):
+            if source:
+                with written_whole(target) as copy:
+                    shutil.copyfile(source, copy)
+        written.append(dataclasses.replace(case, image=image, label=label))
+    write_cases(written, folder)
+    _describe(written, folder, labels or {"background": 0, "lesion": 1}, ending)
+    return written
+
+
+def _describe(cases: list[Case], folder: Path, labels: dict[str, int], ending: str) -> None:
+    """Write ``splits_final.json``, if some cases validate, and ``dataset.json``."""
+    parts = {split: [c.case for c in cases if c.split == split] for split in FOLDERS}
+    if parts["val"]:
+        fold = {"train": parts["train"], "val": parts["val"]}
+        write_text(folder / SPLITS_JSON, json.dumps([fold], indent=2) + "\n")
+    about = {
+        "channel_names": {"0": "CT"},
+        "labels": labels,
+        "numTraining": len(parts["train"]) + len(parts["val"]),
+        "file_ending": ending,
+    }
+    write_text(folder / DATASET_JSON, json.dumps(about, indent=2) + "\n")
+
+
+def _ending(name: str) -> str:
+    return next((end for end in ENDINGS if name.endswith(end)), Path(name).suffix)
+
+
+def _check_ending(endings: set[str], where: Path) -> None:
+    if len(endings) != 1 or not endings <= set(ENDINGS):
+        raise InputError(
+            f"{where}: file endings {first_few(endings)}; seg_lib reads {' or '.join(ENDINGS)}, "
+            "one of them in the whole data set: convert the others."
+        )
+
+
+def dataset_json(folder: str | Path) -> dict:
+    """The checked ``dataset.json`` of a raw folder.
+
+    Raises:
+        InputError: no JSON, a key is absent, more than one channel, no background, gaps in labels.
+    """
+    path = Path(folder) / DATASET_JSON
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        labels = {name: int(number) for name, number in about["labels"].items()}
+        channels, about["numTraining"] = about["channel_names"], int(about["numTraining"])
+        _check_ending({about["file_ending"]}, path)
+    except (OSError, UnicodeDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{path}: {type(error).__name__} {error}; it needs channel_names, labels (one whole "
+            "number each), numTraining and file_ending."
+        ) from error
+    if len(channels) != 1:
+        raise InputError(f"{path}: {len(channels)} channels; seg_lib reads one (CT): pick it.")
+    if sorted(labels.values()) != list(range(len(labels))):
+        raise InputError(f"{path}: labels {labels}; number them 0 (background), 1, 2, … .")
+    return about | {"labels": labels}
+
+
+def read_dataset(folder: str | Path) -> list[Case]:
+    """The cases of a raw folder: Tr trains (or validates, see ``splits_final.json``), Ts tests.
+
+    Raises:
+        InputError: see `dataset_json`; another number of cases than it says, images or labels
+            without the other, names without ``_0000``.
+    """
+    folder = Path(folder)
+    about = dataset_json(folder)
+    ending, cases = about["file_ending"], []
+    for split, part in FOLDERS.items():
+        images = sorted((folder / f"images{part}").glob(f"[!.]*{ending}"))
+        labels = {p.name for p in (folder / f"labels{part}").glob(f"[!.]*{ending}")}
+        wrong = [path.name for path in images if not path.name.endswith(f"_0000{ending}")]
+        names = [path.name.removesuffix(f"_0000{ending}") for path in images]
+        alone = labels - {name + ending for name in names}
+        if wrong or alone:
+            raise InputError(
+                f"{folder}: images{part} without channel number: {first_few(wrong)}; "
+                f"labels{part} without image: {first_few(alone)}; call them CASE_0000{ending} and "
+                f"CASE{ending}."
+            )
+        for name, image in zip(names, images, strict=True):
+            label = folder / f"labels{part}" / (name + ending) if name + ending in labels else None
+            cases.append(Case(name, name, image, label, split))
+    n_training = sum(case.split == "train" for case in cases)
+    if n_training != about["numTraining"]:
+        raise InputError(
+            f"{folder}: {n_training} images in imagesTr, but numTraining {about['numTraining']}; "
+            f"copy what is absent, or correct {DATASET_JSON}."
+        )
+    validate = _validating(folder)
+    cases = [dataclasses.replace(c, split="val") if c.case in validate else c for c in cases]
+    check_cases(cases, folder)
+    check_files(cases, folder)
+    return cases
+
+
+def _validating(folder: Path) -> set[str]:
+    """The cases that validate in the first fold of ``splits_final.json``, if it is there."""
+    path = folder / SPLITS_JSON
+    try:
+        return (
+            set(json.loads(path.read_text(encoding="utf-8"))[0]["val"]) if path.exists() else set()
+        )
+    except (UnicodeDecodeError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{path}: no list of folds with train and val; delete it.") from error

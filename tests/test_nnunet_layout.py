@@ -1,0 +1,151 @@
+"""nnU-Net's raw folders: what is written is what it reads, and what it writes is read."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from seg_lib.data.cases import CASES_CSV, read_cases
+from seg_lib.data.check_data import check_data
+from seg_lib.data.nifti import read_image, read_mask
+from seg_lib.data.nnunet_layout import read_dataset, write_dataset
+from seg_lib.data.notes import read_clinical, row_to_note
+from seg_lib.data.phantom import CLINICAL_CSV, make_phantom
+from seg_lib.errors import InputError
+from seg_lib.files import sha256_of
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    return make_phantom("lung3d", 4, (48, 48, 8), 0, tmp_path_factory.mktemp("p"))
+
+
+@pytest.fixture
+def raw(cases, tmp_path):
+    folder = tmp_path / "nnUNet_raw" / "Dataset001_Lung"
+    write_dataset(cases, folder)
+    return folder
+
+
+def change(raw, **changes):
+    about = json.loads((raw / "dataset.json").read_text()) | changes
+    (raw / "dataset.json").write_text(json.dumps(about))
+    (raw / CASES_CSV).unlink()
+
+
+def test_the_layout_is_the_one_that_nnunet_describes(raw, cases):
+    names = {str(p.relative_to(raw)) for p in raw.rglob("*") if p.is_file()}
+    assert names == {
+        "dataset.json",
+        "splits_final.json",
+        "cases.csv",
+        *(f"imagesTr/lung3d_p{n}_0000.nii.gz" for n in ("000", "001", "003")),
+        *(f"labelsTr/lung3d_p{n}.nii.gz" for n in ("000", "001", "003")),
+        "imagesTs/lung3d_p002_0000.nii.gz",
+        "labelsTs/lung3d_p002.nii.gz",
+    }
+    assert json.loads((raw / "dataset.json").read_text()) == {
+        "channel_names": {"0": "CT"},
+        "labels": {"background": 0, "lesion": 1},
+        "numTraining": 3,
+        "file_ending": ".nii.gz",
+    }
+    (fold,) = json.loads((raw / "splits_final.json").read_text())
+    assert fold == {"train": ["lung3d_p000", "lung3d_p003"], "val": ["lung3d_p001"]}
+    for case, written in zip(cases, read_cases(raw), strict=True):
+        assert sha256_of(case.image) == sha256_of(written.image)
+        assert (case.patient, case.split, case.subtype) == (
+            written.patient,
+            written.split,
+            written.subtype,
+        )
+
+
+def test_a_folder_made_by_others_is_a_data_folder(raw, cases):
+    (raw / CASES_CSV).unlink()
+    found = {case.case: case for case in read_cases(raw)}
+    assert {c.case: c.split for c in cases} == {c.case: c.split for c in found.values()}
+    for case in found.values():
+        image = read_image(case.image)
+        read_mask(case.label, like=image)
+    assert [p for p in check_data(raw) if p.must_fix] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"file_ending": ".nrrd"}, "file endings .nrrd; seg_lib reads .nii.gz or .nii"),
+        ({"file_ending": ".mha"}, "convert"),
+        ({"numTraining": 7}, "3 images in imagesTr, but numTraining 7"),
+        ({"channel_names": {"0": "CT", "1": "PET"}}, "2 channels"),
+        ({"labels": {"background": 0, "lesion": 2}}, "number them 0"),
+        ({"labels": {"background": 0, "whole": [1, 2]}}, "labels .one whole number each"),
+        ({"labels": None}, "it needs channel_names"),
+    ],
+)
+def test_a_wrong_description_is_refused(raw, changes, message):
+    change(raw, **changes)
+    with pytest.raises(InputError, match=message) as caught:
+        read_cases(raw)
+    assert str(raw) in str(caught.value)
+    assert message.split()[0].strip("(") and check_data(raw)[0].must_fix
+
+
+def test_broken_json_and_names_are_refused(raw):
+    change(raw)
+    (raw / "splits_final.json").write_text("{}")
+    with pytest.raises(InputError, match=r"splits_final\.json"):
+        read_dataset(raw)
+    (raw / "splits_final.json").unlink()
+    image = raw / "imagesTr" / "lung3d_p000_0000.nii.gz"
+    image.rename(image.with_name("lung3d_p000.nii.gz"))
+    with pytest.raises(InputError, match="without channel number: lung3d_p000.nii.gz"):
+        read_dataset(raw)
+    image.with_name("lung3d_p000.nii.gz").unlink()
+    with pytest.raises(InputError, match="without image: lung3d_p000.nii.gz"):
+        read_dataset(raw)
+    (raw / "dataset.json").write_text("{not json")
+    with pytest.raises(InputError, match=r"dataset\.json"):
+        read_cases(raw)
+
+
+def test_what_cannot_be_written_is_refused_before_anything_is(cases, tmp_path):
+    bare = [dataclasses.replace(c, label=None) for c in cases]
+    with pytest.raises(InputError, match="has no label"):
+        write_dataset(bare, tmp_path / "a")
+    odd = tmp_path / "x.nrrd"
+    odd.write_bytes(b"NRRD0004")
+    with pytest.raises(InputError, match=r"\.nrrd"):
+        write_dataset([dataclasses.replace(cases[0], image=odd)], tmp_path / "b")
+    assert not list(tmp_path.glob("*/dataset.json"))
+
+
+def test_the_phantom_with_notes_says_where_its_tumour_is(tmp_path):
+    cases = make_phantom("thorax_notes", 3, (64, 64, 24), 1, tmp_path)
+    rows, findings = read_clinical(tmp_path / CLINICAL_CSV)
+    assert findings == [] and len(rows) == 3
+    for case, row in zip(cases, rows, strict=True):
+        mask = read_mask(case.label)
+        side_mm, _, up_mm = mask.affine[:3, :3] @ _centre(mask.array) + mask.affine[:3, 3]
+        assert (side_mm > 0) == (row["side"] == "right")
+        assert row["patient"] == case.patient
+        assert case.note == row_to_note(row, int(case.patient[1:]) % 3)
+        assert (
+            f"{row['side']} {row['lobe']} lobe" in case.note and f"{row['size_mm']:g}" in case.note
+        )
+        volume_mm3 = mask.array.sum() * abs(np.linalg.det(mask.affine[:3, :3]))
+        diameter_mm = (6 / 3.14159 * volume_mm3) ** (1 / 3)
+        assert 0.5 * row["size_mm"] < diameter_mm < 1.6 * row["size_mm"]
+        limits = {"T1a": (0, 10), "T1b": (10, 20), "T1c": (20, 30)}[row["t"]]
+        assert limits[0] < row["size_mm"] <= limits[1]
+        assert row["stage"].startswith({"N0": "IA", "N1": "IIB", "N2": "IIIA"}[row["n"]])
+    again = make_phantom("thorax_notes", 3, (64, 64, 24), 1, tmp_path / "again")
+    assert [c.note for c in again] == [c.note for c in cases]
+    assert [sha256_of(c.label) for c in again] == [sha256_of(c.label) for c in cases]
+
+
+def _centre(array):
+    from scipy import ndimage
+
+    return ndimage.center_of_mass(array)
