@@ -19,7 +19,12 @@ def parameters(model):
 SMALL = {  # of the networks whose usual sizes are for 256 pixels
     "swin_unet": {"image_size": 64, "window": 4, "width": 24, "heads": (1, 2, 4, 8)},
     "unetr": {"image_size": 64, "hidden": 48, "heads": 4, "features": 8},
+    "unet3d": {"features": (4, 8, 16)},
+    "monai_unet": {"features": (4, 8, 16)},
+    "swin_unetr": {"features": 12},
+    "segresnet": {"features": 8},
 }
+IN_3D = {"unet3d", "monai_unet", "swin_unetr", "segresnet"}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -27,9 +32,10 @@ def test_contract(name):
     """Logits keep the image's grid, each parameter gets a gradient, evaluation repeats itself."""
     torch.manual_seed(0)
     model = build_model(name, **SMALL.get(name, {}))
-    image = torch.rand(2, 1, 64, 64)
+    image = torch.rand(2, 1, 64, 32, 32) if name in IN_3D else torch.rand(2, 1, 64, 64)
     logits = model(image)
-    assert logits.shape == (2, 1, 64, 64)
+    assert logits.shape[0] == 2 and logits.shape[2:] == image.shape[2:]
+    assert logits.shape[1] == (2 if name in IN_3D - {"unet3d"} else 1)
     logits.square().mean().backward()
     untouched = [n for n, p in model.named_parameters() if p.grad is None]
     assert [n for n in untouched if "cross_attn" not in n] == []  # MONAI's ViT never uses those

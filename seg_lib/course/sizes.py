@@ -44,7 +44,7 @@ GPU = {"n_cases": 944, "phantom_size": 512, "size": 256, "batch_size": 16, "pres
 PATCHES = {
     "network": "unet3d", "preset": "small", "loss": "dice_ce_of_batch", "optimizer": "adamw",
     "learning_rate": 4e-3, "weight_decay": 1e-5, "spacing_mm": None, "box": "lungs",
-    "size": (160, 160, 32), "share_of_time": 0.3, "timed_patch": (64, 32, 32),
+    "size": (160, 160, 32), "share_of_time": 0.2, "timed_patch": (64, 32, 32),
     "timed_preset": "paper", "patch": (32, 32, 16), "batch_size": 4, "patches": 16,
     "positives": 0.5, "validate_every": 8, "augmentation": "source", "precision": "fast",
     "ema_decay": 0.0,
@@ -164,7 +164,7 @@ TABLE = {
         | {"n_cases": 12, "epochs": 14, "timed_preset": "small", "budget_s": 60}
         | {"budget_mb": 3500},
         "laptop": PATCHES
-        | {"n_cases": 48, "epochs": 16, "budget_s": 300, "budget_mb": 4000},
+        | {"n_cases": 48, "epochs": 10, "validate_every": 5, "budget_s": 300, "budget_mb": 4000},
         "gpu": PATCHES
         | {"n_cases": 120, "size": (256, 256, 96), "patch": (96, 96, 64), "epochs": 60}
         | {"preset": "paper", "budget_s": 1200, "budget_mb": 12000},

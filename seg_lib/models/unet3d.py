@@ -122,7 +122,8 @@ class UNet3d(nn.Module):
         for level in reversed(range(n_stages - 1)):
             sizes = features[level + 1], features[level], kernels[level], strides[level + 1]
             self.decoder.append(UpStep(*sizes))
-            self.heads.append(nn.Conv3d(features[level], classes, 1))
+            asked = level == 0 or deep_supervision  # an unused head would get no gradient
+            self.heads.append(nn.Conv3d(features[level], classes, 1) if asked else nn.Identity())
 
     def encode(self, image: Tensor) -> list[Tensor]:
         """(B, C, X, Y, Z) -> the maps of all stages, full resolution first.
