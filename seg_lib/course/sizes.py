@@ -179,18 +179,18 @@ TABLE = {
     "11": {
         "smoke": PATCHES
         | {"n_cases": 12, "epochs": 8, "window": (32, 32, 16), "overlaps": (0.0, 0.5)}
-        | {"budget_s": 60, "budget_mb": 3500},
+        | {"n_judged": 2, "budget_s": 60, "budget_mb": 3500},
         "laptop": PATCHES
-        | {"n_cases": 48, "epochs": 10, "window": (32, 32, 16)}
+        | {"n_cases": 48, "epochs": 6, "window": (32, 32, 16), "n_judged": 3}
         | {"overlaps": (0.0, 0.25, 0.5, 0.7), "budget_s": 300, "budget_mb": 4000},
         "gpu": PATCHES
         | {"n_cases": 120, "size": (256, 256, 96), "patch": (96, 96, 64), "epochs": 30}
-        | {"window": (96, 96, 64), "overlaps": (0.0, 0.25, 0.5, 0.7, 0.8), "preset": "paper"}
-        | {"budget_s": 1200, "budget_mb": 12000},
+        | {"window": (96, 96, 64), "overlaps": (0.0, 0.25, 0.5, 0.7, 0.8)}
+        | {"preset": "paper", "n_judged": 24, "budget_s": 1200, "budget_mb": 12000},
         "paper": PATCHES
         | {"n_cases": 291, "size": (512, 512, 160), "patch": (160, 160, 64)}
         | {"window": (160, 160, 64), "overlaps": (0.5, 0.8), "preset": "paper", "epochs": 300}
-        | {"budget_s": 144000, "budget_mb": 48000},
+        | {"n_judged": 24, "budget_s": 144000, "budget_mb": 48000},
     },
     "12": {
         "smoke": SMALL | {"n_cases": 6, "budget_s": 30, "budget_mb": 1000},
