@@ -14,8 +14,6 @@ precision is accepted, fewer windows through the crop, and none for windows of n
 """
 
 import dataclasses
-import warnings
-from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -30,6 +28,7 @@ from seg_lib.postprocessing import largest_component
 from seg_lib.slice_inference import (
     evaluating,
     foreground_probability,
+    halved,
     out_of_memory,
     predict_slice,
     predict_slices,
@@ -157,20 +156,7 @@ def sliding_window(model: nn.Module, image: Tensor, how: SlidingWindow) -> Tenso
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
-                batch_size = _halved(batch_size, how.patch)
-
-
-def _halved(batch_size: int, patch: Sequence[int]) -> int:
-    if batch_size == 1:
-        raise InputError(
-            f"One window of {tuple(patch)} voxels does not fit into the memory of the device; "
-            "predict on the CPU."
-        )
-    message = f"Out of memory with {batch_size} windows at once; going on with {batch_size // 2}."
-    warnings.warn(message, RuntimeWarning, stacklevel=3)
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    return batch_size // 2
+                batch_size = halved(batch_size, "window", how.patch)
 
 
 def predict_volume(

@@ -10,7 +10,7 @@ Of a volume (X, Y, Z) in HU, RAS:
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -85,7 +85,7 @@ def predict_slices(
             part = images[start : start + batch_size]
             probability = _if_it_fits(model, part, flips)
             if probability is None:
-                batch_size = _halved(len(part), part)
+                batch_size = halved(len(part), "slice", part.shape[2:])
                 continue
             found[start : start + len(part)] = probability.cpu().numpy()
             start += len(part)
@@ -107,14 +107,24 @@ def out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def _halved(batch_size: int, images: Tensor) -> int:
+def halved(batch_size: int, what: str, shape: Sequence[int]) -> int:
+    """Half the batch that was too large for the memory, with a warning.
+
+    Args:
+        batch_size: that was too large.
+        what: of which there were so many: "slice" or "window".
+        shape: of one.
+
+    Raises:
+        InputError: it was a single one already.
+    """
     if batch_size == 1:
-        height, width = images.shape[2:]
+        sides = " x ".join(map(str, shape))
         raise InputError(
-            f"One slice of {height} x {width} pixels does not fit into the memory of the device; "
-            "predict at a smaller size or on the CPU."
+            f"One {what} of {sides} does not fit into the memory of the device; take a smaller "
+            "size or the CPU."
         )
-    message = f"Out of memory with {batch_size} slices at once; going on with {batch_size // 2}."
+    message = f"Out of memory with {batch_size} {what}s at once; going on with {batch_size // 2}."
     warnings.warn(message, RuntimeWarning, stacklevel=3)
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -17,11 +17,10 @@ from torch import Tensor, nn
 
 from seg_lib import baselines, evaluation, losses
 from seg_lib.course.profiles import Settings
-from seg_lib.data.augment import Warp, warp_volumes
 from seg_lib.data.cases import read_cases, with_validation
 from seg_lib.data.nifti import read_image, read_mask
 from seg_lib.data.patches import PatchBatches, flips_and_greys
-from seg_lib.data.volumes import Preparation, Prepared, load_volumes, put_back
+from seg_lib.data.volumes import AIR_BELOW_HU, Preparation, Prepared, load_volumes, put_back
 from seg_lib.errors import InputError
 from seg_lib.inference import SlidingWindow, foreground_of, predict_volume, sliding_window
 from seg_lib.memory import keep_memory
@@ -29,7 +28,6 @@ from seg_lib.metrics import dice
 from seg_lib.models import build_model
 from seg_lib.models.presets import sizes_for
 from seg_lib.processes import batch_per_process
-from seg_lib.slices2d import dice_weighted_bce
 from seg_lib.steps import segmentation_step
 from seg_lib.training import fit, load_weights, seed_everything
 
@@ -52,13 +50,7 @@ LOSSES = {
     "cross_entropy": losses.cross_entropy,
     "dice": losses.soft_dice_loss,
     "dice_focal": losses.dice_focal,
-    "dice_weighted_bce": dice_weighted_bce,
 }
-AUGMENTATIONS = {
-    "source": flips_and_greys,
-    "strong": partial(warp_volumes, warp=Warp(elastic=0.0, shift=0.0, noise=0.02)),
-}
-AIR_BELOW_HU = -400.0
 
 
 def preparation_of(sizes: Settings) -> Preparation:
@@ -136,7 +128,7 @@ def train_volumes(
         batch_per_process(sizes.batch_size),
         sizes.patches,
         sizes.positives,
-        AUGMENTATIONS[sizes.augmentation],
+        flips_and_greys,
         seed,
     )
     about = {"task": "volumes3d", "network": network, "sizes": numbers, "patch": list(sizes.patch)}

@@ -10,6 +10,7 @@ from seg_lib.data.augment import (
     augmented_copies,
     slice_augmentation,
     warp_batch,
+    warp_volumes,
 )
 from seg_lib.data.cases import Case, read_cases
 from seg_lib.errors import InputError
@@ -163,3 +164,43 @@ def test_a_label_that_is_drawn_beside_its_image_is_moved_back():
     moved, beside = warp_batch(image, label, torch.Generator().manual_seed(0), warp)
     assert torch.equal(moved > 0.5, beside > 0)
     assert not torch.equal(moved[0], moved[1]) or not torch.equal(moved[0], moved[2])
+
+
+def patches_with_a_marked_corner():
+    """Every patch has one bright block, off the middle, and its label is that block."""
+    image = torch.zeros(6, 1, 24, 16, 12)
+    image[:, :, 14:19, 9:13, 7:10] = 1
+    return image, (image > 0.5).long()
+
+
+def test_warped_volumes_keep_image_and_label_together():
+    image, label = patches_with_a_marked_corner()
+    warp = Warp(rotation_deg=180, scale=0.1, shift=0.02, brightness=0, contrast=0, noise=0)
+    new, moved = warp_volumes(image, label, torch.Generator().manual_seed(0), warp)
+    both = ((new > 0.5) & (moved > 0)).sum((1, 2, 3, 4))
+    sizes = (new > 0.5).sum((1, 2, 3, 4)) + moved.sum((1, 2, 3, 4))
+    assert not torch.equal(moved, label) and (2 * both / sizes > 0.8).all()
+
+
+def test_volumes_without_any_warp_are_what_they_were():
+    image, label = patches_with_a_marked_corner()
+    same = Warp(0, 0, 0, 0, False, 0, 0, 0)
+    new, moved = warp_volumes(image, label, torch.Generator(), same)
+    assert torch.allclose(new, image, atol=1e-5) and torch.equal(moved, label)
+
+
+def test_a_turn_in_the_axial_plane_keeps_the_size_of_a_nodule():
+    """Voxels are not stretched on patches that are longer along x than along y."""
+    image, label = patches_with_a_marked_corner()
+    turn = Warp(90, 0, 0, 0, False, 0, 0, 0)
+    _, moved = warp_volumes(image, label, torch.Generator().manual_seed(1), turn)
+    sizes = moved.sum((1, 2, 3, 4)).float() / label.sum((1, 2, 3, 4))
+    assert ((sizes > 0.75) & (sizes < 1.3)).all()
+
+
+def test_the_offset_of_masks_is_taken_out_along_x_and_y():
+    image, label = patches_with_a_marked_corner()
+    beside = label.roll((2, -1), (2, 3))  # drawn two voxels further along x, one back along y
+    same = Warp(0, 0, 0, 0, False, 0, 0, 0, label_offset=(2.0, -1.0))
+    _, moved = warp_volumes(image, beside, torch.Generator(), same)
+    assert torch.equal(moved, label)

@@ -135,7 +135,7 @@ def test_out_of_memory_halves_the_batch_and_says_so():
         warnings.simplefilter("ignore")
         assert torch.equal(found, sliding_window(Pointwise(), image(), how))
     network.most = 0
-    with pytest.raises(InputError, match=r"One window of \(8, 8, 8\)"), warnings.catch_warnings():
+    with pytest.raises(InputError, match=r"One window of 8 x 8 x 8"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         sliding_window(network, image(), how)
 

@@ -46,7 +46,7 @@ PATCHES = {
     "learning_rate": 4e-3, "weight_decay": 1e-5, "spacing_mm": None, "box": "lungs",
     "size": (160, 160, 32), "share_of_time": 0.2, "timed_patch": (64, 32, 32),
     "timed_preset": "paper", "patch": (32, 32, 16), "batch_size": 4, "patches": 16,
-    "positives": 0.5, "validate_every": 8, "augmentation": "source", "precision": "fast",
+    "positives": 0.5, "validate_every": 8, "precision": "fast",
     "ema_decay": 0.0,
 }
 
