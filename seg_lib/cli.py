@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from seg_lib.conversion_commands import add_conversions
 from seg_lib.data_commands import add_data_commands
 from seg_lib.errors import DataWarning, InputError, Interrupted, TrainingError
 
@@ -54,23 +55,6 @@ def phantom(out_dir: Path, **choices: object) -> int:
     cases = make_phantom(out_dir=out_dir, **choices)
     patients = len({case.patient for case in cases})
     print(f"{out_dir}: {len(cases)} cases of {patients} phantom patients.")
-    return 0
-
-
-def pickle_to_png(pickle: Path, out_dir: Path, size: int, split: str) -> int:
-    """Turn a pickled table of slices into PNG files once, without running anything in it."""
-    from seg_lib.data.slices import pickle_to_png as convert
-
-    cases = convert(pickle, out_dir, size=size, split=split)
-    print(f"{out_dir}: {len(cases)} slices, split {split}.")
-    return 0
-
-
-def dicom_to_nifti(src_dir: Path, out: Path, **contours: Path | str | None) -> int:
-    """Convert a DICOM folder: HU and geometry only; with the three others also one region."""
-    from seg_lib.data.contours import convert
-
-    print("\n".join(f"{path}: written." for path in convert(src_dir, out, **contours)))
     return 0
 
 
@@ -180,6 +164,7 @@ def build_parser() -> argparse.ArgumentParser:
     word("--cases", type=int, default=24, metavar="N", dest="n_cases")
     word("--size", type=sizes, metavar="N or X,Y,Z")
     word("--seed", type=int, default=0)
+    word("--hospital", default="home", help="of thorax_notes: home, external1 or external2")
     add_conversions(add)
     word = add(train, "--data", "--out")
     word("task", help="slices2d or volumes3d")
@@ -201,17 +186,6 @@ def build_parser() -> argparse.ArgumentParser:
     word("--check", action="store_true", help="check the committed lessons")
     word("--publish", action="store_true", help="store the last run's outputs")
     return parser
-
-
-def add_conversions(add: Callable) -> None:
-    """The two commands that turn given files into what the rest reads."""
-    word = add(pickle_to_png, "pickle", "out_dir")
-    word("--size", type=int, default=256)
-    word("--split", default="train", choices=["train", "val", "test"])
-    word = add(dicom_to_nifti, "src_dir", "out")
-    word("--rtstruct", type=Path, help="contours drawn on this series")
-    word("--roi", help="name of the region to fill")
-    word("--mask-out", type=Path, help="its mask, a NIfTI file")
 
 
 def add_hackathon(add: Callable) -> None:

@@ -3,15 +3,13 @@
 import dataclasses
 import json
 
-import numpy as np
 import pytest
 
 from seg_lib.data.cases import CASES_CSV, read_cases
 from seg_lib.data.check_data import check_data
 from seg_lib.data.nifti import read_image, read_mask
 from seg_lib.data.nnunet_layout import read_dataset, write_dataset
-from seg_lib.data.notes import read_clinical, row_to_note
-from seg_lib.data.phantom import CLINICAL_CSV, make_phantom
+from seg_lib.data.phantom import make_phantom
 from seg_lib.errors import InputError
 from seg_lib.files import sha256_of
 
@@ -119,33 +117,3 @@ def test_what_cannot_be_written_is_refused_before_anything_is(cases, tmp_path):
     with pytest.raises(InputError, match=r"\.nrrd"):
         write_dataset([dataclasses.replace(cases[0], image=odd)], tmp_path / "b")
     assert not list(tmp_path.glob("*/dataset.json"))
-
-
-def test_the_phantom_with_notes_says_where_its_tumour_is(tmp_path):
-    cases = make_phantom("thorax_notes", 3, (64, 64, 24), 1, tmp_path)
-    rows, findings = read_clinical(tmp_path / CLINICAL_CSV)
-    assert findings == [] and len(rows) == 3
-    for case, row in zip(cases, rows, strict=True):
-        mask = read_mask(case.label)
-        side_mm, _, up_mm = mask.affine[:3, :3] @ _centre(mask.array) + mask.affine[:3, 3]
-        assert (side_mm > 0) == (row["side"] == "right")
-        assert row["patient"] == case.patient
-        assert case.note == row_to_note(row, int(case.patient[1:]) % 3)
-        assert (
-            f"{row['side']} {row['lobe']} lobe" in case.note and f"{row['size_mm']:g}" in case.note
-        )
-        volume_mm3 = mask.array.sum() * abs(np.linalg.det(mask.affine[:3, :3]))
-        diameter_mm = (6 / 3.14159 * volume_mm3) ** (1 / 3)
-        assert 0.5 * row["size_mm"] < diameter_mm < 1.6 * row["size_mm"]
-        limits = {"T1a": (0, 10), "T1b": (10, 20), "T1c": (20, 30)}[row["t"]]
-        assert limits[0] < row["size_mm"] <= limits[1]
-        assert row["stage"].startswith({"N0": "IA", "N1": "IIB", "N2": "IIIA"}[row["n"]])
-    again = make_phantom("thorax_notes", 3, (64, 64, 24), 1, tmp_path / "again")
-    assert [c.note for c in again] == [c.note for c in cases]
-    assert [sha256_of(c.label) for c in again] == [sha256_of(c.label) for c in cases]
-
-
-def _centre(array):
-    from scipy import ndimage
-
-    return ndimage.center_of_mass(array)

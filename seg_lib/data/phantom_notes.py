@@ -3,7 +3,10 @@
 Images are those of ``lung3d``, but only of patients with two or more nodules in the scan. One of
 them, drawn by lot, is the tumour: the label holds it alone, and the clinical table (side, lobe,
 size, T and stage by TNM 8) says which. Without the text nobody can know; the people are made up.
-Taught in lesson 14.
+
+Notes are as notes are: some are missing, some name the wrong place, and `notes_log.csv` says which;
+clinical.csv is always right. Two other hospitals scan and write in their own way; their cases are
+all for testing. Taught in lessons 14 and 15.
 """
 
 import dataclasses
@@ -12,8 +15,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from seg_lib.data.notes import row_to_note
 from seg_lib.data.phantom_nodules import choose
-from seg_lib.data.phantom_scan import volume_grid
+from seg_lib.data.phantom_scan import Scanner, volume_grid
 
 # Largest diameter in mm to T, and N to the stage without metastases (TNM, 8th edition).
 T_LIMITS_MM = ((10.0, "T1a"), (20.0, "T1b"), (30.0, "T1c"))
@@ -23,11 +27,31 @@ STAGES |= {"N1": dict.fromkeys(STAGES["N0"], "IIB"), "N2": dict.fromkeys(STAGES[
 HISTOLOGIES = {"adenocarcinoma": 0.55, "squamous cell carcinoma": 0.35}
 HISTOLOGIES |= {"large cell carcinoma": 0.10}  # [C]
 LOBES = {"U": "upper", "M": "middle", "L": "lower"}
+NOTE_FAULTS = {"none": 0.90, "missing": 0.05, "wrong place": 0.05}  # [C]
 
 
-def patients_with_choice(patient_of, size: tuple[int, int, int]) -> Iterator[int]:
-    """Numbers of patients of whom two or more nodules lie inside the scan."""
-    for number in itertools.count():
+@dataclasses.dataclass(frozen=True)
+class Hospital:
+    """Where the scans and notes come from; numbers chosen, not measured at any real hospital."""
+
+    first_patient: int  # so that nobody is in two hospitals
+    wordings: tuple[int, ...]  # of `row_to_note`
+    scanner: Scanner | None = None  # None: as in ``lung3d``
+    offset_hu: float = 0.0  # by which everything but air is off
+
+
+HOSPITALS = {
+    "home": Hospital(0, (0, 1)),
+    # Soft kernel and another way of writing.
+    "external1": Hospital(100_000, (2,), Scanner(-1024, 30.0, 3.0, 3.0)),
+    # Low dose, and a scanner that is calibrated badly.
+    "external2": Hospital(200_000, (2, 1), Scanner(-2048, 90.0, 1.0, 2.0), 60.0),
+}
+
+
+def patients_with_choice(patient_of, size: tuple[int, int, int], first: int) -> Iterator[int]:
+    """Numbers from ``first`` on of patients of whom two or more nodules lie inside the scan."""
+    for number in itertools.count(first):
         grid, slice_mm = volume_grid(patient_of(number), size)
         inside = [
             grid.z[0] + slice_mm < nodule.traits["centre_mm"][2] < grid.z[-1] - slice_mm
@@ -45,6 +69,25 @@ def choose_target(drawn, rng: np.random.Generator):
     mask = (owner == target + 1).astype(np.uint8)
     row = _clinical_row(drawn.nodules[target], rng)
     return dataclasses.replace(drawn, mask=mask), {"patient": drawn.patient} | row
+
+
+def note_as_written(
+    row: dict, hospital: Hospital, place: int, rng: np.random.Generator
+) -> tuple[str, dict]:
+    """The note that came with the scan, and its line of the log."""
+    wording = hospital.wordings[place % len(hospital.wordings)]
+    fault = choose(rng, NOTE_FAULTS)
+    told = row
+    if fault == "wrong place":
+        told = row | {"side": "left" if row["side"] == "right" else "right"}
+        told["lobe"] = choose(rng, {"upper": 0.5, "lower": 0.5})
+    note = "" if fault == "missing" else row_to_note(told, wording)
+    return note, {"patient": row["patient"], "wording": wording, "fault": fault}
+
+
+def off_calibration(hu: np.ndarray, offset_hu: float) -> np.ndarray:
+    """HU (X, Y, Z) with everything but air brighter by ``offset_hu``."""
+    return np.where(hu > -950, hu + offset_hu, hu).astype(hu.dtype) if offset_hu else hu
 
 
 def _owners(drawn) -> np.ndarray:
