@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from seg_lib.data.nifti import Volume
-from seg_lib.data.volumes import Preparation, prepare, put_back
+from seg_lib.data.volumes import Place, Preparation, prepare, put_back
 from seg_lib.errors import InputError
 from seg_lib.memory import keep_memory
 from seg_lib.postprocessing import largest_component
@@ -90,8 +90,8 @@ class Windows:
         self.views = [dims for n in numbers for dims in combinations((2, 3, 4), n)]
 
     def __call__(self, windows: Tensor) -> Tensor:
-        """(B, 1, *patch) -> logits (B, K, *patch) float32."""
-        seen = windows.flatten(1).amax(1) > 0
+        """(B, C, *patch) -> logits (B, K, *patch) float32; air is where the first channel is 0."""
+        seen = windows[:, 0].flatten(1).amax(1) > 0
         if not self.how.skip_air or not self.classes:  # the first time tells the number of classes
             seen[:] = True
         self.run, self.skipped = self.run + int(seen.sum()), self.skipped + int((~seen).sum())
@@ -183,10 +183,14 @@ def predict_volume(
     """
     ready = prepare(volume, prepared_as)
     logits = sliding_window(model, torch.from_numpy(ready.image)[None, None], how)
+    return mask_of(logits, ready.place, threshold)
+
+
+def mask_of(logits: Tensor, place: Place, threshold: float = 0.5) -> np.ndarray:
+    """Logits (1, K, X', Y', Z') of a prepared volume -> mask (X, Y, Z) uint8 of the whole one."""
     if logits.shape[1] > 2:
-        return put_back(labels_of(logits), ready.place)
-    probability = put_back(foreground_of(logits), ready.place)
-    return (probability >= threshold).astype(np.uint8)
+        return put_back(labels_of(logits), place)
+    return (put_back(foreground_of(logits), place) >= threshold).astype(np.uint8)
 
 
 def foreground_of(logits: Tensor) -> np.ndarray:

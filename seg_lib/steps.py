@@ -39,6 +39,23 @@ def segmentation_step(
     return {"loss": loss(logits, batch["label"])}
 
 
+def text_segmentation_step(
+    model: nn.Module, batch: Mapping[str, Any], loss: Loss = dice_ce, with_notes: bool = True
+) -> dict[str, Tensor]:
+    """Image and note in, logits out, compared with the label.
+
+    Args:
+        model: (image, notes, positions) -> logits, see `seg_lib.models.text_guided`.
+        batch: of `seg_lib.data.patches.NotedPatches`.
+        loss: (logits, label) -> scalar.
+        with_notes: False leaves text out: the image-only network of the same weights.
+
+    Taught in notebook 15.
+    """
+    told = (batch["note"], batch["positions"]) if with_notes else ()
+    return {"loss": loss(model(batch["image"], *told), batch["label"])}
+
+
 def deep_supervision(logits: list[Tensor], label: Tensor, loss: Loss = dice_ce) -> Tensor:
     """Weighted mean of the loss at every step of the decoder.
 

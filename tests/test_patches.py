@@ -1,10 +1,19 @@
 """Patches: the promised share, the right place, the same ones for the same seed."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
-from seg_lib.data.patches import PatchBatches, flips_and_greys
+from seg_lib.data.cases import Case
+from seg_lib.data.patches import (
+    NotedPatches,
+    PatchBatches,
+    flips_and_greys,
+    greys,
+    positions_of,
+)
 from seg_lib.data.volumes import Place, Prepared
 from seg_lib.errors import InputError
 
@@ -90,3 +99,38 @@ def test_augmentation_mirrors_both_and_changes_greys_of_the_image_only():
     touched = ratio.abs().amax(1) > 1e-6
     assert 0.25 < touched.float().mean() < 0.47  # 1 - 0.8²
     assert ratio.abs().max() <= 0.05 + 0.05 * 1.05 + 1e-6
+
+
+def noted(note="Left lower lobe.", **how):
+    case = Case("c1", "p1", "image.nii.gz", note=note)
+    return NotedPatches([dataclasses.replace(prepared(), case=case)], (9, 8, 7), **how)
+
+
+def test_positions_are_those_of_the_voxels_in_the_image():
+    whole = positions_of((40, 40, 20))
+    assert whole[:, 0, 0, 0].tolist() == [-1, -1, -1] and whole[:, -1, -1, -1].tolist() == [1, 1, 1]
+    assert torch.allclose(whole[0, :, 3, 5], torch.linspace(-1, 1, 40))
+    for batch in noted(batch_size=4, patches=40):
+        voxel = batch["image"].long()  # the grey value is the number of the voxel
+        assert torch.equal(whole.flatten(1)[:, voxel[:, 0]].transpose(0, 1), batch["positions"])
+        assert batch["case"] == ["c1"] * 4
+
+
+def test_some_notes_are_left_out_the_same_ones_for_the_same_seed():
+    batches = noted(batch_size=8, patches=2000, without_note=0.2)
+    notes = [note for batch in batches for note in batch["note"]]
+    assert set(notes) == {"", "Left lower lobe."}
+    assert abs(notes.count("") / 2000 - 0.2) < 4 * np.sqrt(0.2 * 0.8 / 2000)
+    assert notes == [note for batch in batches for note in batch["note"]]
+    never = noted(without_note=0.0, patches=50)
+    assert {note for batch in never for note in batch["note"]} == {"Left lower lobe."}
+
+
+def test_mirror_images_with_notes_are_refused_and_greys_do_not_mirror():
+    with pytest.raises(InputError, match="left into right"):
+        noted(augment=flips_and_greys)
+    label = torch.zeros(64, 1, 4, 2, 2, dtype=torch.long)
+    label[:, :, 0] = 1
+    image, after = greys(label.float(), label, torch.Generator().manual_seed(0))
+    assert torch.equal(after, label)
+    assert not torch.equal(image, label.float())

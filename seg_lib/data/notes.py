@@ -8,6 +8,7 @@ What was not recorded is not said: never "nan", never ": :" (source 000 shows bo
 stand in a note but the words and numbers of `seg_lib.data.clinical_fields`. Taught in lesson 14.
 """
 
+import re
 from pathlib import Path
 
 from seg_lib.data.clinical_fields import FIELDS, OLD
@@ -18,7 +19,9 @@ from seg_lib.errors import InputError
 __all__ = [
     "Clinical",
     "Finding",
+    "contradict",
     "note_to_prompt",
+    "place_in",
     "read_clinical",
     "row_to_listing",
     "row_to_note",
@@ -102,6 +105,24 @@ def place_of(row: dict) -> str:
     """``right upper lobe``, ``left lung``, ``lower lobe``, or nothing."""
     lobe = f"{row['lobe']} lobe" if "lobe" in row else "lung" if "side" in row else ""
     return f"{row.get('side', '')} {lobe}".strip()
+
+
+def place_in(note: str) -> tuple[str, str]:
+    """Side and lobe that a note of this project names, "" for what it does not: its inverse.
+
+    Reads "right upper lobe", "left lung" and "Side: left, Lobe: lower".
+    """
+    side = re.search(
+        r"\b(left|right) (?:(?:upper|middle|lower) lobe|lung)\b|\bside: (\w+)", note, re.I
+    )
+    lobe = re.search(r"\b(upper|middle|lower) lobe\b|\blobe: (\w+)", note, re.I)
+    return tuple((hit[1] or hit[2]).lower() if hit else "" for hit in (side, lobe))
+
+
+def contradict(one: str, other: str) -> bool:
+    """Whether two notes name places that cannot be the same."""
+    pairs = zip(place_in(one), place_in(other), strict=True)
+    return any(a != b for a, b in pairs if a and b)
 
 
 def _tnm(row: dict) -> str:

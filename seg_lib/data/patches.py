@@ -11,9 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seg_lib.data.notes import contradict
 from seg_lib.data.volumes import Prepared
 from seg_lib.errors import InputError
 
+HARD_SHARE = 0.7  # of the patches without tumour: where another network was wrong
 Augment3d = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
 
 
@@ -77,7 +79,7 @@ class PatchBatches:
 
     def _batch(self, chosen: np.ndarray, seeds: np.ndarray) -> dict[str, Any]:
         cut = [self.cut(int(i), int(seed)) for i, seed in zip(chosen, seeds, strict=True)]
-        image, label = (torch.stack(parts) for parts in zip(*cut, strict=True))
+        image, label, *beside = (torch.stack(parts) for parts in zip(*cut, strict=True))
         if self.augment:
             generator = torch.Generator().manual_seed(int(seeds[0]))
             image, label = self.augment(image, label.long(), generator)
@@ -85,9 +87,10 @@ class PatchBatches:
         names = [
             case.case if case else f"volume {i}" for case, i in zip(cases, chosen, strict=True)
         ]
-        return {"image": image, "label": label.long(), "case": names}
+        batch = {"image": image, "label": label.long(), "case": names}
+        return batch | ({"positions": beside[0]} if beside else {})
 
-    def cut(self, index: int, seed: int) -> tuple[Tensor, Tensor]:
+    def cut(self, index: int, seed: int) -> list[Tensor]:
         """One patch (1, *patch) and its label, by MONAI's RandCropByPosNegLabel."""
         from monai.transforms import RandCropByPosNegLabel, SpatialPad
 
@@ -106,9 +109,94 @@ class PatchBatches:
         where = {"fg_indices": foreground, "bg_indices": background}
         crop.randomize(label, image=image, **where)
         pad = SpatialPad(self.patch)
-        images = crop(image, label=label, randomize=False, **where)
-        labels = crop(label, label=label, randomize=False, **where)
-        return pad(images[0]).as_tensor(), pad(labels[0]).as_tensor()
+        parts = [image, label, *self.beside(volume)]
+        parts = [crop(part, label=label, randomize=False, **where)[0] for part in parts]
+        return [pad(part).as_tensor() for part in parts]
+
+    def beside(self, volume: Prepared) -> list[Tensor]:
+        """What else is cut at the same place: (C, X, Y, Z) each; here nothing."""
+        return []
+
+
+class NotedPatches(PatchBatches):
+    """Patches with the note of their case, and with where they were cut.
+
+    A note speaks of the left upper lobe; a patch alone does not know where it lies. And with few
+    patients a network rather learns by heart which nodule is the tumour than to read. So some
+    patches with a tumour come with the note of another patient, which names another place: there,
+    what is seen is not what is asked for, and the label is empty.
+
+    Args:
+        volumes: see `PatchBatches`, as all that is not named here.
+        other_note: share of patches with tumour that come with the note of another patient.
+        without_note: share of patches whose note is left out.
+        hard: flat indices in each volume where patches without tumour should mostly lie.
+
+    Yields:
+        What `PatchBatches` does, "positions" (B, 3, *patch) of `positions_of`, and "note", B texts.
+
+    Raises:
+        InputError: see `PatchBatches`, or an augmentation that would make the notes wrong.
+    """
+
+    def __init__(
+        self,
+        volumes: Sequence[Prepared],
+        patch: Sequence[int],
+        *,
+        other_note: float = 0.4,
+        without_note: float = 0.1,
+        hard: Sequence[np.ndarray] | None = None,
+        **how: Any,
+    ):
+        if how.get("augment") is flips_and_greys:
+            raise InputError(
+                "flips_and_greys turns left into right, which no note does; use greys."
+            )
+        super().__init__(volumes, patch, **how)
+        self.other_note, self.without_note = other_note, without_note
+        self.note_of = {v.case.case: v.case.note for v in self.volumes}
+        if hard is not None:
+            pairs = zip(self.background, hard, strict=True)
+            self.background = [_mostly(hard, anywhere) for anywhere, hard in pairs]
+
+    def _batch(self, chosen: np.ndarray, seeds: np.ndarray) -> dict[str, Any]:
+        batch = super()._batch(chosen, seeds)
+        chance = np.random.default_rng(seeds)
+        batch["note"] = [self.note_of[name] for name in batch["case"]]
+        for i, own in enumerate(batch["note"]):
+            draw = chance.random()
+            others = [note for note in self.note_of.values() if contradict(own, note)]
+            if draw < self.other_note and others and batch["label"][i].any():
+                batch["note"][i] = others[chance.integers(len(others))]
+                batch["label"][i] = 0
+            elif draw > 1 - self.without_note:
+                batch["note"][i] = ""
+        return batch
+
+    def beside(self, volume: Prepared) -> list[Tensor]:
+        """The positions of the voxels."""
+        return [positions_of(volume.image.shape)]
+
+
+def _mostly(hard: np.ndarray, anywhere: np.ndarray) -> np.ndarray:
+    """Indices to draw from: HARD_SHARE of them ``hard`` ones, the others spread evenly."""
+    if not len(hard):
+        return anywhere
+    n = min(len(anywhere), 10_000)
+    spread = anywhere[np.linspace(0, len(anywhere) - 1, n).astype(int)]
+    return np.concatenate([spread, np.resize(hard, int(n * HARD_SHARE / (1 - HARD_SHARE)))])
+
+
+def positions_of(shape: Sequence[int]) -> Tensor:
+    """Where each voxel of a volume lies: (3, X, Y, Z) float32, -1 to 1 along x, y and z."""
+    axes = [torch.linspace(-1, 1, n) for n in shape]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij"))
+
+
+def greys(image: Tensor, label: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """`flips_and_greys` without the flips: left stays left, as the note says."""
+    return _augmented(image, label, generator, mirrors=False)
 
 
 def flips_and_greys(
@@ -126,10 +214,17 @@ def flips_and_greys(
 
     Source: 003, RandFlip, RandShiftIntensity, RandScaleIntensity.
     """
+    return _augmented(image, label, generator, mirrors=True)
+
+
+def _augmented(
+    image: Tensor, label: Tensor, generator: torch.Generator, mirrors: bool
+) -> tuple[Tensor, Tensor]:
     b = image.shape[0]
     draw = torch.rand(3, b, 1, 1, 1, 1, generator=generator)
     amount = 0.1 * torch.rand(2, b, 1, 1, 1, 1, generator=generator) - 0.05
-    image = torch.where(draw[0] < 0.3, image.flip(2), image)
-    label = torch.where(draw[0] < 0.3, label.flip(2), label)
+    if mirrors:
+        image = torch.where(draw[0] < 0.3, image.flip(2), image)
+        label = torch.where(draw[0] < 0.3, label.flip(2), label)
     image = torch.where(draw[1] < 0.2, image + amount[0], image)
     return torch.where(draw[2] < 0.2, image * (1 + amount[1]), image), label

@@ -1,0 +1,66 @@
+"""Image and note in, logits out: a 3D U-Net with a text encoder beside it. Taught in notebook 15.
+
+The note goes through the tokenizer and the text encoder (a frozen Llama with learned prompts) and
+becomes (B, P, width); with it the network looks at the image.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from seg_lib.models.text_encoder import NoteCache, NoteTokens, TextEncoder, tokenize_notes
+
+
+class TextGuided(nn.Module):
+    """The network that source 000 calls multimodal.
+
+    Its ``state_dict`` holds what is trained and nothing of the language model.
+
+    Args:
+        unet: of `seg_lib.models.text_unet3d`.
+        encoder: whose width is the ``text_width`` of the network.
+        tokenizer: of the language model.
+        budget: longest note in tokens; what is cut off is counted in ``n_cut``.
+    """
+
+    def __init__(self, unet: nn.Module, encoder: TextEncoder, tokenizer: Any, budget: int = 120):
+        super().__init__()
+        self.unet, self.encoder = unet, encoder
+        self.tokenizer, self.budget = tokenizer, budget
+        self.n_cut: dict[str, int] = {}  # note -> tokens that were too many
+        self.remembered: dict[str, tuple[Tensor, Tensor]] = {}  # with order="note_first"
+
+    def forward(
+        self, image: Tensor, notes: Sequence[str] | None = None, positions: Tensor | None = None
+    ) -> Tensor:
+        """Logits of images with their notes.
+
+        Args:
+            image: (B, C, X, Y, Z).
+            notes: B texts; None leaves text out of the network altogether, "" is an empty note.
+            positions: (B, 3, X, Y, Z) in [-1, 1], see `seg_lib.data.patches.positions_of`.
+
+        Returns:
+            (B, K, X, Y, Z).
+        """
+        text = None if notes is None else self.states(notes)
+        return self.unet(image, text, positions)
+
+    def states(self, notes: Sequence[str]) -> Tensor:
+        """What the language model makes of the notes: (B, P, width)."""
+        if self.encoder.order == "prompts_first":
+            return self.encoder(self.tokens(notes))
+        new = sorted(set(notes) - self.remembered.keys())
+        if new:
+            found = self.encoder.remember(self.tokens(new))
+            pairs = zip(found.keys_values, found.states, strict=True)
+            self.remembered |= dict(zip(new, pairs, strict=True))
+        keys_values, states = zip(*(self.remembered[note] for note in notes), strict=True)
+        return self.encoder(NoteCache(list(keys_values), list(states)))
+
+    def tokens(self, notes: Sequence[str]) -> NoteTokens:
+        """Token ids on the device of the encoder."""
+        tokens, cut = tokenize_notes(self.tokenizer, list(notes), self.budget)
+        self.n_cut |= dict(zip(notes, cut, strict=True))
+        return tokens.to(self.encoder.seg.device)
