@@ -20,7 +20,7 @@ FLOORS = [
     {"losses", "surfaces", "diameters", "metrics", "tables", "rle", "resampling"},
     {"steps", "schedules", "run_log", "checkpoints", "runs", "training"}
     | {"slice_inference", "postprocessing", "inference", "processes", "baselines", "evaluation"}
-    | {"pretraining", "costs", "comparison"},
+    | {"pretraining", "costs", "comparison", "small_llama"},
     {"scans", "rendering", "figure_style", "figures", "charts", "viewer", "viewer_widgets"}
     | {"course", "slices2d", "volumes3d", "tasks", "doctor", "cli", "__main__"}
     | {"conversion_commands", "data_commands"}

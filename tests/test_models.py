@@ -23,8 +23,9 @@ SMALL = {  # of the networks whose usual sizes are for 256 pixels
     "monai_unet": {"features": (4, 8, 16)},
     "swin_unetr": {"features": 12},
     "segresnet": {"features": 8},
+    "text_unet3d": {"features": (4, 8, 16), "heads": 2, "text_width": 8},
 }
-IN_3D = {"unet3d", "monai_unet", "swin_unetr", "segresnet"}
+IN_3D = {"unet3d", "monai_unet", "swin_unetr", "segresnet", "text_unet3d"}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -33,7 +34,8 @@ def test_contract(name):
     torch.manual_seed(0)
     model = build_model(name, **SMALL.get(name, {}))
     image = torch.rand(2, 1, 64, 32, 32) if name in IN_3D else torch.rand(2, 1, 64, 64)
-    logits = model(image)
+    text = [torch.rand(2, 2, 8)] if name == "text_unet3d" else []
+    logits = model(image, *text)
     assert logits.shape[0] == 2 and logits.shape[2:] == image.shape[2:]
     assert logits.shape[1] == (2 if name in IN_3D - {"unet3d"} else 1)
     logits.square().mean().backward()
@@ -41,7 +43,7 @@ def test_contract(name):
     assert [n for n in untouched if "cross_attn" not in n] == []  # MONAI's ViT never uses those
     model.eval()
     with torch.inference_mode():
-        assert torch.equal(model(image), model(image))
+        assert torch.equal(model(image, *text), model(image, *text))
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from seg_lib.errors import InputError
 from seg_lib.models.monai3d import build_monai_unet, build_segresnet, build_swin_unetr
 from seg_lib.models.resnet50_unet import build_resnet18_unet, build_resnet50_unet
 from seg_lib.models.swin_unet import build_swin_unet
+from seg_lib.models.text_unet3d import build_text_unet3d
 from seg_lib.models.unet3d import build_unet3d
 from seg_lib.models.unetr import build_unetr
 from seg_lib.models.upscaled import Upscaled
@@ -20,6 +21,7 @@ MODELS: dict[str, Callable[..., Any]] = {
     "monai_unet": build_monai_unet,
     "swin_unetr": build_swin_unetr,
     "segresnet": build_segresnet,
+    "text_unet3d": build_text_unet3d,
 }
 
 

@@ -28,12 +28,14 @@ from seg_lib.errors import InputError
 Triple = tuple[int, int, int]
 
 
-def conv_block(n_in: int, n_out: int, kernel: Triple, stride: int | Triple = 1) -> nn.Sequential:
+def conv_block(
+    n_in: int, n_out: int, kernel: Triple, stride: int | Triple = 1, affine: bool = True
+) -> nn.Sequential:
     """Convolution, instance normalisation, leaky ReLU; (B, n_in, …) -> (B, n_out, …)."""
     half = tuple(k // 2 for k in kernel)
     return nn.Sequential(
         nn.Conv3d(n_in, n_out, kernel, stride, half, bias=False),
-        nn.InstanceNorm3d(n_out, affine=True),
+        nn.InstanceNorm3d(n_out, affine=affine),
         nn.LeakyReLU(0.01, inplace=True),
     )
 
