@@ -18,7 +18,7 @@ from seg_lib.errors import DataWarning, InputError, Interrupted, TrainingError
 INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: try again
 PROFILE = {"default": "laptop", "help": "smoke, laptop, gpu or paper"}
 JOB_WORDS = {
-    "task": {"help": "slices2d, volumes3d, or the number of a lesson"},
+    "task": {"help": "slices2d, volumes3d, text3d, or the number of a lesson"},
     "--scheduler": {"required": True, "help": "slurm or sge"},
     "--network": {"help": "default: the task's own"},
     "--profile": PROFILE,
@@ -79,11 +79,11 @@ def job(scheduler: str, submit: bool, **choices: object) -> int:
     return 0
 
 
-def predict(run_dir: Path, images: list[Path], out: Path) -> int:
+def predict(run_dir: Path, images: list[Path], out: Path, notes: Path | None) -> int:
     """Segment images with a trained network; a faulty image is named and the others go on."""
     from seg_lib.tasks import predict_files
 
-    outcomes = predict_files(run_dir, images, out)
+    outcomes = predict_files(run_dir, images, out, notes)
     faults = [fault for _, fault in outcomes if fault]
     for fault in faults:
         print(f"seg-lib: {fault}", file=sys.stderr)
@@ -167,7 +167,7 @@ def build_parser() -> argparse.ArgumentParser:
     word("--hospital", default="home", help="of thorax_notes: home, external1 or external2")
     add_conversions(add)
     word = add(train, "--data", "--out")
-    word("task", help="slices2d or volumes3d")
+    word("task", help="slices2d, volumes3d or text3d")
     word("--network", help="default: the task's own")
     word("--profile", **PROFILE)
     word("--seed", type=int, default=0)
@@ -176,7 +176,9 @@ def build_parser() -> argparse.ArgumentParser:
     word = add(job, "--data", "--out")
     for name, how in JOB_WORDS.items():
         word(name, **how)
-    add(predict, "run_dir", "--out")("images", type=Path, nargs="+")
+    word = add(predict, "run_dir", "--out")
+    word("images", type=Path, nargs="+")
+    word("--notes", type=Path, help="table with a note for each image, for text3d")
     add(evaluate, "predictions_dir", "reference_dir", "--out")
     add_hackathon(add)
     add_data_commands(add)

@@ -121,7 +121,7 @@ def next_token_step(model: nn.Module, batch: Mapping[str, Any]) -> dict[str, Ten
 
 @torch.no_grad()
 def perplexity(model: nn.Module, ids: Tensor) -> float:
-    """e to the mean cross-entropy a token; as if one had to guess among so many tokens."""
+    """E to the mean cross-entropy a token; as if one had to guess among so many tokens."""
     losses = [next_token_step(model, {"ids": part})["loss"] for part in ids.split(BATCH)]
     counts = torch.tensor([float((part[:, 1:] != 0).sum()) for part in ids.split(BATCH)])
     return float(torch.exp((torch.stack(losses) * counts).sum() / counts.sum()))

@@ -15,6 +15,7 @@ from torch import nn
 from seg_lib import evaluation
 from seg_lib.course.profiles import Settings, settings
 from seg_lib.data.nifti import Volume, read_image, write_mask
+from seg_lib.data.notes import read_notes
 from seg_lib.data.slices import read_png, save_png
 from seg_lib.data.volumes import Preparation
 from seg_lib.errors import InputError, Interrupted
@@ -26,8 +27,14 @@ from seg_lib.run_log import read_history
 from seg_lib.slice_inference import predict_slice, predict_slicewise
 from seg_lib.slices2d import score_on_slices, slices2d_parts, train_slices
 from seg_lib.tables import write_case_table
+from seg_lib.text3d import build_as_trained, predict_noted, score_on_noted, train_text
 from seg_lib.training import load_checkpoint, load_weights
 from seg_lib.volumes3d import score_on_volumes, train_volumes, volumes3d_parts
+
+
+def build_as_told(about: dict[str, Any], _: Path) -> nn.Module:
+    """The network of a checkpoint, without its weights."""
+    return build_model(about["network"], **about.get("sizes", {}))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +46,7 @@ class Task:
     score: Callable[..., dict[str, list]]  # (network, parts, sizes) -> rows of it and of a rival
     predict: Callable[[nn.Module, dict, Path, Path], None]  # (network, about, image, out)
     lessons: dict[str, str]  # network -> lesson with its sizes; the first is the usual one
+    build: Callable[[dict, Path], nn.Module] = build_as_told  # (about, folder of the run)
 
 
 def train_task(task: str, data: Path, out: Path, profile: str, seed: int, **how: Any) -> str:
@@ -92,7 +100,7 @@ def dice_line(name: str, summary: dict[str, Any]) -> str:
 
 
 def predict_files(
-    run_dir: Path, images: Sequence[Path], out: Path
+    run_dir: Path, images: Sequence[Path], out: Path, notes: Path | None = None
 ) -> list[tuple[Path, str | None]]:
     """Segment files with the best network of a run; one fault does not stop the others.
 
@@ -100,6 +108,7 @@ def predict_files(
         run_dir: what ``seg-lib train`` wrote.
         images: NIfTI volumes in HU, or PNG slices.
         out: gets a mask with the name of each image, on its grid.
+        notes: table with a note for each image, for a network that reads; see `read_notes`.
 
     Returns:
         (image, None or what was wrong with it) each.
@@ -114,8 +123,9 @@ def predict_files(
     weights = Path(run_dir) / "best.safetensors"
     _, about = load_checkpoint(weights)
     task = TASKS[about.get("task", "slices2d")]
-    model = build_model(about["network"], **about.get("sizes", {}))
+    model = task.build(about, Path(run_dir))
     load_weights(model, weights)
+    about["notes"] = read_notes(notes) if notes else None
     outcomes = []
     for image in images:
         try:
@@ -160,6 +170,21 @@ def predict_by_windows(model: nn.Module, about: dict[str, Any], image: Path, out
     write_mask(out, predict_volume(model, volume, prepared_as, how), volume)
 
 
+def predict_with_note(model: nn.Module, about: dict[str, Any], image: Path, out: Path) -> None:
+    """Mask of one volume and its note from a text-guided network, written as ``out``."""
+    name = image.name.removesuffix(".gz").removesuffix(".nii")
+    notes = {name: ""} if about["notes"] is None else about["notes"]
+    if name not in notes:
+        raise InputError(
+            f"{image}: no note of '{name}' in the table; add a line, empty if need be."
+        )
+    volume = read_image(image)
+    prepared_as = Preparation(**{k: _tuple(v) for k, v in about["preparation"].items()})
+    how = SlidingWindow(patch=tuple(about["patch"]))
+    note = notes[name] if about["with_notes"] else None
+    write_mask(out, predict_noted(model, volume, note, prepared_as, how), volume)
+
+
 def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
@@ -183,6 +208,14 @@ TASKS = {
         score_on_volumes,
         predict_by_windows,
         dict.fromkeys(("unet3d", "monai_unet", "segresnet", "swin_unetr"), "10"),
+    ),
+    "text3d": Task(
+        volumes3d_parts,
+        train_text,
+        score_on_noted,
+        predict_with_note,
+        {"text_unet3d": "15"},
+        build_as_trained,
     ),
 }
 

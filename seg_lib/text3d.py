@@ -81,17 +81,28 @@ def predict_noted(
     return mask_of(logits_of(model, ready, note, how), ready.place)
 
 
-def text_guided(sizes: Settings, language_model: str | Path) -> tuple[TextGuided, dict[str, Any]]:
-    """The network of a lesson and the numbers that it was built with.
+def text_guided(
+    language_model: str | Path, encoder: dict[str, Any], sizes: dict[str, Any]
+) -> TextGuided:
+    """Build the network without trained weights.
 
     Args:
-        sizes: ``preset``, ``encoder``.
         language_model: folder or hub name; see `load_language_model`.
+        encoder: see `TextEncoder`.
+        sizes: see `build_text_unet3d`; the width of the text comes from the language model.
     """
     tokenizer, llama = load_language_model(language_model)
-    encoder = TextEncoder(llama, **sizes.encoder)
-    numbers = sizes_for("text_unet3d", 0, sizes.preset) | {"text_width": encoder.width}
-    return TextGuided(build_model("text_unet3d", **numbers), encoder, tokenizer), numbers
+    reader = TextEncoder(llama, **encoder)
+    unet = build_model("text_unet3d", **sizes | {"text_width": reader.width})
+    return TextGuided(unet, reader, tokenizer)
+
+
+def build_as_trained(about: dict[str, Any], run_dir: Path) -> TextGuided:
+    """The network of a run, whose small Llama lies beside its weights."""
+    name = about["language_model"]
+    if name == LANGUAGE_MODEL:
+        name = str(run_dir / name)
+    return text_guided(name, about["encoder"], about["sizes"])
 
 
 def language_model_for(out: Path, sizes: Settings, seed: int) -> str:
@@ -119,7 +130,8 @@ def train_text(parts: Parts, out: str | Path, sizes: Settings, seed: int, **how:
     keep_memory()
     seed_everything(seed)
     name = language_model_for(out, sizes, seed)
-    model, numbers = text_guided(sizes, name)
+    numbers = sizes_for("text_unet3d", 0, sizes.preset)
+    model = text_guided(name, sizes.encoder, numbers)
     about = {"task": "text3d", "network": "text_unet3d", "sizes": numbers}
     about |= {"encoder": sizes.encoder, "patch": list(sizes.patch), "with_notes": with_notes}
     about |= {"language_model": sizes.language_model or LANGUAGE_MODEL}

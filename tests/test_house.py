@@ -22,7 +22,7 @@ FLOORS = [
     | {"slice_inference", "postprocessing", "inference", "processes", "baselines", "evaluation"}
     | {"pretraining", "costs", "comparison", "small_llama"},
     {"scans", "rendering", "figure_style", "figures", "charts", "viewer", "viewer_widgets"}
-    | {"course", "slices2d", "volumes3d", "tasks", "doctor", "cli", "__main__"}
+    | {"course", "slices2d", "volumes3d", "tasks", "text3d", "doctor", "cli", "__main__"}
     | {"conversion_commands", "data_commands"}
     | {"submission_archive", "submission_rules", "submission", "leaderboard"}
     | {"cluster", "schedulers"},

@@ -13,8 +13,11 @@ from seg_lib import cli
 from seg_lib.data.clinical_fields import FIELDS, number, parse_tnm
 from seg_lib.data.clinical_table import escaped, read_cells, write_table
 from seg_lib.data.notes import (
+    contradict,
     note_to_prompt,
+    place_in,
     read_clinical,
+    read_notes,
     row_to_listing,
     row_to_note,
     write_notes,
@@ -318,3 +321,36 @@ def test_numbers_have_units_only_where_allowed():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert number(0, 120, {"y": 1})("44y") == 44
+
+
+@pytest.mark.parametrize("variant", range(3))
+def test_the_place_in_a_note_is_the_place_in_its_row(variant):
+    """The inverse of row_to_note, for every side with every lobe, and for what is not told."""
+    for side in ("left", "right", None):
+        for lobe in ("upper", "middle", "lower", None):
+            row = {"side": side, "lobe": lobe, "size_mm": 12.0, "site": "lung", "age": 60}
+            row = {name: value for name, value in row.items() if value}
+            assert place_in(row_to_note(row, variant)) == (side or "", lobe or "")
+            if side:
+                assert place_in(note_to_prompt(row, "expanded")) == (side, lobe or "")
+
+
+def test_notes_contradict_only_in_what_both_tell():
+    assert contradict("Left upper lobe.", "CT shows a mass in the right upper lobe.")
+    assert contradict("left upper lobe", "left lower lobe")
+    assert not contradict("left lung", "left lower lobe")
+    assert not contradict("", "left lower lobe") and not contradict("left lung", "left lung")
+
+
+def test_notes_by_case_or_patient(tmp_path):
+    table = tmp_path / "notes.csv"
+    table.write_text('patient,age,Clinical Note\np1,60,"Left, upper lobe."\np2,61,\n')
+    assert read_notes(table) == {"p1": "Left, upper lobe.", "p2": ""}
+    table.write_text("case,patient,note\nc1,p1,a\nc2,p1,b\n")
+    assert read_notes(table) == {"c1": "a", "c2": "b"}
+    table.write_text("case,note\nc1,a\nc1,b\n")
+    with pytest.raises(InputError, match="line 3, a second note of c1"):
+        read_notes(table)
+    table.write_text("case,text\nc1,a\n")
+    with pytest.raises(InputError, match="columns case, text"):
+        read_notes(table)

@@ -126,6 +126,35 @@ def test_some_notes_are_left_out_the_same_ones_for_the_same_seed():
     assert {note for batch in never for note in batch["note"]} == {"Left lower lobe."}
 
 
+def test_under_the_note_of_another_place_there_is_nothing_to_be_found():
+    names = {"Left lower lobe.": "c1", "Right lung.": "c2", "Lower lobe.": "c3", "": "c4"}
+    cases = [Case(name, name, "image.nii.gz", note=note) for note, name in names.items()]
+    volumes = [dataclasses.replace(prepared(), case=case) for case in cases]
+    how = {"batch_size": 8, "patches": 400, "positives": 1.0, "without_note": 0.0}
+    batches = list(NotedPatches(volumes, (9, 8, 7), other_note=0.5, **how))
+    told = [
+        (case, note, bool(label.any()))
+        for batch in batches
+        for case, note, label in zip(batch["case"], batch["note"], batch["label"], strict=True)
+    ]
+    assert all(lesion == (names[note] == case) for case, note, lesion in told)
+    others = [note for case, note, lesion in told if case == "c1" and not lesion]
+    assert set(others) == {"Right lung."}  # the lower lobe is no contradiction
+    assert abs(len(others) / 400 - 0.5) < 4 * np.sqrt(0.25 / 400)
+    assert all(lesion for case, _, lesion in told if case in ("c3", "c4"))
+
+
+def test_most_patches_without_lesion_lie_where_they_are_hard():
+    volume = dataclasses.replace(prepared(), case=Case("c1", "p1", "image.nii.gz"))
+    there = np.ravel_multi_index(([5, 5, 6], [6, 7, 6], [4, 4, 4]), volume.image.shape)
+    batches = NotedPatches([volume], (3, 3, 3), patches=800, positives=0.0, hard=[there])
+    middles = [batch["image"][:, 0, 1, 1, 1].long() for batch in batches]
+    share = np.isin(torch.cat(middles).numpy(), there).mean()
+    assert abs(share - 0.7) < 4 * np.sqrt(0.21 / 800)
+    nothing = NotedPatches([volume], (3, 3, 3), positives=0.0, hard=[np.array([], int)])
+    assert np.array_equal(nothing.background[0], np.flatnonzero(volume.label == 0))
+
+
 def test_mirror_images_with_notes_are_refused_and_greys_do_not_mirror():
     with pytest.raises(InputError, match="left into right"):
         noted(augment=flips_and_greys)

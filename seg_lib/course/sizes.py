@@ -52,6 +52,11 @@ PATCHES = {
 
 TEXT = {"size": (96, 96, 32)}
 
+NOTED = PATCHES | {
+    "size": (96, 96, 32), "positives": 0.6, "other_note": 0.4, "learning_rate": 3e-3,
+    "image_epochs": 3, "epochs": 5, "encoder": {}, "language_model": "", "llama_steps": 300,
+}
+
 # Two processes on the CPU, whatever the profile.
 SCALE = {"phantom_size": 96, "batch_size": 8}
 
@@ -203,6 +208,22 @@ TABLE = {
         "laptop": TEXT | {"n_cases": 10, "notes": 1000, "budget_s": 60, "budget_mb": 1000},
         "gpu": TEXT | {"n_cases": 40, "notes": 1000, "budget_s": 240, "budget_mb": 2000},
         "paper": TEXT | {"n_cases": 40, "notes": 1000, "budget_s": 240, "budget_mb": 2000},
+    },
+    "15": {
+        "smoke": NOTED
+        | {"n_cases": 24, "image_epochs": 2, "epochs": 2, "llama_steps": 100}
+        | {"budget_s": 60, "budget_mb": 3500},
+        "laptop": NOTED | {"n_cases": 130, "budget_s": 300, "budget_mb": 4000},
+        "gpu": NOTED
+        | {"n_cases": 200, "size": (128, 128, 48), "image_epochs": 20, "epochs": 40}
+        | {"budget_s": 1200, "budget_mb": 12000},
+        # Source 000: 100 patients, whole volumes of 384 x 384 x 128, Llama-2-7B, 1000 epochs in
+        # 18 h on two A40.
+        "paper": NOTED
+        | {"n_cases": 100, "size": (384, 384, 128), "patch": (384, 384, 128), "preset": "paper"}
+        | {"batch_size": 2, "patches": 1, "learning_rate": 1e-4, "image_epochs": 0}
+        | {"epochs": 1000, "language_model": "meta-llama/Llama-2-7b-chat-hf"}
+        | {"budget_s": 130000, "budget_mb": 90000},
     },
     "18": {
         "smoke": SMALL | {"n_cases": 6, "budget_s": 30, "budget_mb": 1000},

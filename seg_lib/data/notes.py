@@ -13,7 +13,7 @@ from pathlib import Path
 
 from seg_lib.data.clinical_fields import FIELDS, OLD
 from seg_lib.data.clinical_rows import Clinical, Finding, read_clinical
-from seg_lib.data.clinical_table import write_table
+from seg_lib.data.clinical_table import read_cells, write_table
 from seg_lib.errors import InputError
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "contradict",
     "note_to_prompt",
     "place_in",
+    "read_notes",
     "read_clinical",
     "row_to_listing",
     "row_to_note",
@@ -185,6 +186,28 @@ def note_to_prompt(
         return f"{row_to_note(row)} {task}" + (f" Look in the {look}." if look else "")
     known = row_to_listing(row, ESSENTIAL if style == "essential" else tuple(FIELDS))
     return f"{task} Patient: {known or 'no details recorded'}."
+
+
+def read_notes(table: str | Path) -> dict[str, str]:
+    """Notes by case or patient, from what `write_notes` wrote or from a cases.csv.
+
+    Raises:
+        InputError: a faulty table, no column with ids or notes, or an id twice.
+    """
+    columns, lines, _ = read_cells(table)
+    ids = [columns.index(name) for name in ("case", "patient") if name in columns]
+    texts = [columns.index(name) for name in ("note", "Clinical Note") if name in columns]
+    if not ids or not texts:
+        raise InputError(
+            f"{table}: has the columns {', '.join(columns)}; a table of notes has 'case' or "
+            "'patient', and 'note' or 'Clinical Note'."
+        )
+    found: dict[str, str] = {}
+    for number, cells in lines:
+        if cells[ids[0]] in found:
+            raise InputError(f"{table}: line {number}, a second note of {cells[ids[0]]}; keep one.")
+        found[cells[ids[0]]] = cells[texts[0]]
+    return found
 
 
 def write_notes(table: str | Path, out: str | Path, **how: object) -> Clinical:

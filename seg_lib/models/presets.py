@@ -22,7 +22,11 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "monai_unet": {"paper": {}, "small": {"features": (8, 16, 32, 64), "dropout": 0.0}},
     "swin_unetr": {"paper": {"dropout": 0.2}, "small": {"features": 12}},
     "segresnet": {"paper": {"features": 32}, "small": {"features": 8}},
-    "text_unet3d": {"paper": {}, "small": {"features": (8, 8, 16, 32, 64), "heads": 4}},
+    "text_unet3d": {
+        "paper": {},
+        "small": {"features": (8, 16, 32, 64), "heads": 4, "norm": "batch", "output": "full"}
+        | {"positions": True, "classes": 1},
+    },
 }
 
 

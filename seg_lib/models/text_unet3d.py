@@ -80,6 +80,8 @@ class TextUNet3d(nn.Module):
         features: channels of each stage; the first has half the resolution of the image.
         output: "half" as released, or "full".
         fusion: how the image listens.
+        norm: "instance" as released, or "batch" for training on patches. What a note says of a
+            patch is often one number for all of its voxels; an instance norm takes that out again.
         recompute: in training, keep only what goes from block to block and compute the inside of a
             block again on the way back: a third more time for a fraction of the memory.
     """
@@ -93,15 +95,18 @@ class TextUNet3d(nn.Module):
         features: Sequence[int] = (48, 48, 96, 192, 384),
         output: str = "half",
         fusion: Fusion | None = None,
+        norm: str = "instance",
         recompute: bool = False,
     ):
         super().__init__()
         self.fusion, self.recompute = fusion or Fusion(), recompute
         self.text_width, self.divisor = text_width, 2 ** len(features)
-        if output not in ("half", "full") or len(features) < 2:
+        known = output in ("half", "full") and norm in ("instance", "batch")
+        if not known or len(features) < 2:
             raise InputError(
-                f"TextUNet3d: output={output!r}, {len(features)} features; output is 'half' or "
-                "'full', and there are at least 2 features, one a stage."
+                f"TextUNet3d: output={output!r}, norm={norm!r}, {len(features)} features; output "
+                "is 'half' or 'full', norm 'instance' or 'batch', and there are at least 2 "
+                "features, one a stage."
             )
         steps = list(zip([in_channels, *features], features, strict=False))
         self.encoder = nn.ModuleList(Block(n_in, n_out, stride=2) for n_in, n_out in steps)
@@ -117,6 +122,8 @@ class TextUNet3d(nn.Module):
             n_fine = max(4, features[0] // 4)
             self.fine = UpStep(features[0], in_channels, n_fine)
             self.head = nn.Conv3d(n_fine, classes, 1)
+        if norm == "batch":
+            take_batch_norms(self)
 
     def encode(
         self,
@@ -219,6 +226,14 @@ class TextUNet3d(nn.Module):
             )
 
 
+def take_batch_norms(network: nn.Module) -> None:
+    """Put a batch norm in the place of every instance norm."""
+    for block in list(network.modules()):
+        for name, child in block.named_children():
+            if isinstance(child, nn.InstanceNorm3d):
+                setattr(block, name, nn.BatchNorm3d(child.num_features))
+
+
 def build_text_unet3d(
     *,
     text_width: int = 4096,
@@ -226,6 +241,7 @@ def build_text_unet3d(
     classes: int = 2,
     features: Sequence[int] = (48, 48, 96, 192, 384),
     output: str = "half",
+    norm: str = "instance",
     recompute: bool = False,
     **fusion: Any,
 ) -> TextUNet3d:
@@ -238,5 +254,5 @@ def build_text_unet3d(
     Taught in notebook 15.
     """
     sizes = {"in_channels": in_channels, "classes": classes, "features": features}
-    how = {"output": output, "fusion": Fusion(**fusion), "recompute": recompute}
+    how = {"output": output, "fusion": Fusion(**fusion), "norm": norm, "recompute": recompute}
     return TextUNet3d(text_width=text_width, **sizes, **how)

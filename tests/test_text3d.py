@@ -1,0 +1,112 @@
+"""Text-guided segmentation from files to a score: the task, its controls, and what it keeps."""
+
+import dataclasses
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from seg_lib import cli, tasks, text3d, volumes3d
+from seg_lib.course.profiles import Settings, settings
+from seg_lib.data.phantom import make_phantom
+from seg_lib.inference import SlidingWindow
+from seg_lib.training import load_checkpoint
+
+SMALL = {"patch": (32, 16, 16), "epochs": 2, "image_epochs": 1, "patches": 2, "llama_steps": 2}
+TINY = Settings("15", "x", dict(settings("15", "smoke").sizes) | SMALL | {"validate_every": 1})
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("thorax_notes")
+    make_phantom("thorax_notes", 5, (48, 48, 16), 0, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(phantoms, tmp_path_factory):
+    out = tmp_path_factory.mktemp("run_text3d")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks, "settings", lambda lesson, profile: TINY)
+        words = ["train", "text3d", "--data", str(phantoms), "--out", str(out)]
+        assert cli.main(words) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def model(run):
+    network = text3d.build_as_trained(load_checkpoint(run / "best.safetensors")[1], run)
+    text3d.load_weights(network, run / "best.safetensors")
+    return network.eval()
+
+
+@pytest.fixture(scope="module")
+def volume(phantoms):
+    return volumes3d.volumes3d_parts(phantoms, None, TINY, 0)[2][0]
+
+
+def test_training_from_the_command_line(run):
+    results = json.loads((run / "results.json").read_text())
+    assert results["network"]["dice"]["n"] == results["without text"]["dice"]["n"] == 1
+    tensors, about = load_checkpoint(run / "best.safetensors")
+    assert (about["task"], about["language_model"]) == ("text3d", "language_model")
+    assert (run / "language_model" / "config.json").exists()
+    names = {name.split(".")[0] for name in tensors}
+    assert names == {"unet", "encoder"}
+    assert {name for name in tensors if name.startswith("encoder")} == {
+        "encoder.prompts",
+        "encoder.seg",
+    }  # nothing of the language model
+
+
+def test_step_three_begins_with_the_image_only_network(run):
+    first = json.loads((run / "image_only" / "history.json").read_text())
+    second = json.loads((run / "history.json").read_text())
+    assert (len(first["history"]), len(second["history"])) == (1, 2)
+    before, after = (load_checkpoint(p / "best.safetensors")[0] for p in (run / "image_only", run))
+    listening = [name for name in before if ".listen." in name or name.startswith("encoder")]
+    assert any(not torch.equal(before[name], after[name]) for name in listening)
+
+
+def test_prediction_with_a_table_of_notes(run, phantoms, tmp_path, capsys):
+    images = sorted((phantoms / "images").iterdir())[:2]
+    words = ["predict", str(run), *map(str, images), "--out", str(tmp_path)]
+    assert cli.main([*words, "--notes", str(phantoms / "cases.csv")]) == 0
+    for path in images:
+        scan, mask = nib.load(path), nib.load(tmp_path / path.name)
+        assert scan.shape == mask.shape and np.allclose(scan.affine, mask.affine)
+    table = tmp_path / "notes.csv"
+    table.write_text(f"case,note\n{images[0].name.removesuffix('.nii.gz')},left lung\n")
+    assert cli.main([*words, "--notes", str(table)]) == 1
+    said = capsys.readouterr()
+    assert "no note of" in said.err and "done 1, failed 1" in said.out
+
+
+def test_the_note_changes_the_answer_and_the_same_note_does_not(model, volume):
+    how = SlidingWindow(patch=TINY.patch, overlap=0.0)
+    one = text3d.logits_of(model, volume, "A tumour of the left upper lobe.", how)
+    same = text3d.logits_of(model, volume, "A tumour of the left upper lobe.", how)
+    other = text3d.logits_of(model, volume, "A tumour of the right lower lobe.", how)
+    assert one.shape == (1, 1, *volume.image.shape)
+    assert torch.equal(one, same) and not torch.allclose(one, other)
+
+
+def test_without_a_note_the_answer_is_that_of_the_unet_alone(model, volume):
+    sides = tuple(-(-n // 16) * 16 for n in volume.image.shape)
+    image = np.zeros(sides, np.float32)
+    image[tuple(slice(0, n) for n in volume.image.shape)] = volume.image
+    how = SlidingWindow(patch=sides, overlap=0.0)
+    found = text3d.logits_of(model, dataclasses.replace(volume, image=image), None, how)
+    with torch.no_grad():
+        assert torch.allclose(found, model.unet(torch.from_numpy(image)[None, None]), atol=1e-4)
+
+
+def test_false_alarms_are_no_tumour(model, volume):
+    found = text3d.false_alarms(model, volume, TINY)
+    assert not volume.label.ravel()[found].any()
+    probability = text3d.foreground_of(
+        text3d.logits_of(model, volume, None, volumes3d.sliding_of(TINY))
+    )
+    assert len(found) == int(((probability >= 0.25) & (volume.label == 0)).sum())
