@@ -194,7 +194,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(predict, "run_dir", "--out")("images", type=Path, nargs="+")
     add(evaluate, "predictions_dir", "reference_dir", "--out")
     add_hackathon(add)
-    add_data_commands(add)
+    add_data_commands(add, commands)
     word = add(course)
     word("--profile", **PROFILE)
     word("--only", metavar="04,07")

@@ -23,6 +23,7 @@ FLOORS = [
     | {"pretraining", "costs", "comparison"},
     {"scans", "rendering", "figure_style", "figures", "charts", "viewer", "viewer_widgets"}
     | {"course", "slices2d", "volumes3d", "tasks", "doctor", "cli", "__main__", "data_commands"}
+    | {"manifest_commands"}
     | {"submission_archive", "submission_rules", "submission", "leaderboard"}
     | {"cluster", "schedulers"},
 ]

@@ -45,8 +45,8 @@ def opened_archive(path: Path, max_file_bytes: float, max_total_bytes: float) ->
     """The members of an archive, all of which may be unpacked, for as long as the block runs.
 
     Raises:
-        InputError: no archive, damaged, or members that could leave the folder, replace one another or grow
-            beyond the limits; names them.
+        InputError: no archive, damaged, or members that could leave the folder, replace one another
+            or grow beyond the limits; names them.
     """
     is_tar = first_bytes(path, "an archive")[257:262] == b"ustar"
     try:  # a packed tar hides how large it is, so only plain ones are read
