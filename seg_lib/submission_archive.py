@@ -74,10 +74,11 @@ def _check_list(path: Path) -> None:
     """Refuse what is no ZIP or too large, before its list of members is read into memory."""
     size = path.stat().st_size
     with open(path, "rb") as stream:
+        start = stream.read(2)
         stream.seek(max(0, size - END_BYTES - len(LOCATOR_64) - 16))
         tail = stream.read()
     end = tail[-END_BYTES:]
-    if not (end.startswith(END) and end.endswith(b"\0\0")):
+    if not (start == END[:2] and end.startswith(END) and end.endswith(b"\0\0")):
         raise InputError(f"{path}: no ZIP archive, cut short, or with a comment; make it again.")
     n_members, list_bytes = (int.from_bytes(end[a:b], "little") for a, b in ((10, 12), (12, 16)))
     large = size > MAX_ARCHIVE_BYTES or tail.startswith(LOCATOR_64)

@@ -97,7 +97,7 @@ def _prepare_pickles(wanted: dict, files: list[Path], out_dir: Path, npz: bool) 
             raise InputError(f"{name}: there {len(found[split])} times; it has to be there once.")
     cases = []
     for split, [path] in found.items():
-        cases = pickle_to_png(path, out_dir, split=split)
+        cases += pickle_to_png(path, out_dir, split=split)
         if npz:
             pickle_to_npz(path, out_dir / f"{path.stem}.npz")
     return cases
