@@ -1,6 +1,7 @@
 """Archives from elsewhere: what may not be unpacked leaves nothing behind."""
 
 import io
+import os
 import stat
 import tarfile
 import zipfile
@@ -118,7 +119,17 @@ def test_a_file_that_is_also_a_folder(tmp_path):
 def test_a_zip_bomb(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("zeros", bytes(20 * 2**20))
-    assert "unpacks to" in refusal(tmp_path / "x.zip", tmp_path)
+    assert "unpack to 2.1e+07 bytes" in refusal(tmp_path / "x.zip", tmp_path)
+
+
+def test_a_mask_that_shrinks_a_thousandfold_is_no_bomb(tmp_path):
+    noise = os.urandom(2**20)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("mask.nrrd", bytes(20 * 2**20))
+        archive.writestr("image.nrrd", noise)
+    unpack(tmp_path / "x.zip", tmp_path / "out")
+    assert (tmp_path / "out" / "mask.nrrd").stat().st_size == 20 * 2**20
+    assert (tmp_path / "out" / "image.nrrd").read_bytes() == noise
 
 
 def test_more_than_fits_on_the_disk(tmp_path, monkeypatch):

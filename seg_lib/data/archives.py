@@ -25,6 +25,7 @@ from seg_lib.errors import InputError
 
 IGNORED = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
 MAX_RATIO, FREE_BYTES = 100, 4 * 2**20  # an empty mask shrinks well even twice: small is free
+DEFLATES_BEST = 1032
 MAX_MEMBERS = 200_000  # of a downloaded archive
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, EOFError, OSError, RuntimeError)
@@ -41,7 +42,9 @@ class Member(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened_archive(path: Path, max_file_bytes: float, max_total_bytes: float) -> Iterator[list]:
+def opened_archive(
+    path: Path, max_file_bytes: float, max_total_bytes: float, max_ratio: float = MAX_RATIO
+) -> Iterator[list[Member]]:
     """The members of an archive, all of which may be unpacked, for as long as the block runs.
 
     Raises:
@@ -52,7 +55,7 @@ def opened_archive(path: Path, max_file_bytes: float, max_total_bytes: float) ->
     try:  # a packed tar hides how large it is, so only plain ones are read
         with tarfile.open(path, "r:") if is_tar else zipfile.ZipFile(path) as archive:
             found, of = (archive.getmembers, _of_tar) if is_tar else (archive.infolist, _of_zip)
-            members = [of(archive, member, max_file_bytes) for member in found()]
+            members = [of(archive, member, max_file_bytes, max_ratio) for member in found()]
             _check(members, path, max_total_bytes)
             yield members
     except InputError:
@@ -61,10 +64,13 @@ def opened_archive(path: Path, max_file_bytes: float, max_total_bytes: float) ->
         raise InputError(f"{path}: damaged ({error}); make or download it again.") from error
 
 
-def _of_zip(archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_file_bytes: float) -> Member:
-    most = min(max_file_bytes, MAX_RATIO * member.compress_size + FREE_BYTES)
+def _of_zip(
+    archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_file_bytes: float, max_ratio: float
+) -> Member:
+    most = min(max_file_bytes, max_ratio * member.compress_size + FREE_BYTES)
+    kind = stat.S_IFMT(member.external_attr >> 16)
     faults = {
-        "is a link or a device": _kind(member) not in (0, stat.S_IFREG, stat.S_IFDIR),
+        "is a link or a device": kind not in (0, stat.S_IFREG, stat.S_IFDIR),
         "is encrypted": member.flag_bits & 0x41,
         "is packed by another method than deflate": member.compress_type not in METHODS,
     }
@@ -73,11 +79,9 @@ def _of_zip(archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_file_bytes: f
     return Member(name, member.file_size, is_dir, fault, lambda: archive.open(member))
 
 
-def _kind(member: zipfile.ZipInfo) -> int:
-    return stat.S_IFMT(member.external_attr >> 16)
-
-
-def _of_tar(archive: tarfile.TarFile, member: tarfile.TarInfo, max_file_bytes: float) -> Member:
+def _of_tar(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, max_file_bytes: float, _: float
+) -> Member:
     name = member.name.removeprefix("./")
     name = "" if name == "." and member.isdir() else name  # the folder itself, as tar writes it
     faults = {
@@ -146,7 +150,9 @@ def unpack(path: str | Path, folder: str | Path) -> Path:
     if folder.is_dir():
         return folder
     free = shutil.disk_usage(path.parent).free if path.parent.is_dir() else 0
-    with opened_archive(path, free, free) as members:
+    # A mask may shrink a thousandfold, the whole of a data set does not.
+    most = min(free, MAX_RATIO * path.stat().st_size + FREE_BYTES) if path.is_file() else 0
+    with opened_archive(path, free, most, DEFLATES_BEST) as members:
         if len(members) > MAX_MEMBERS:
             raise InputError(f"{path}: {len(members)} members; at most {MAX_MEMBERS} are unpacked.")
         with tempfile.TemporaryDirectory(prefix=".part-", dir=path.parent) as part:
