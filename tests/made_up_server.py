@@ -28,6 +28,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             BEHAVIOURS[how](self)
 
     def answer(self, status, body=b"", length=None, **headers):
+        self.server.statuses.append(status)
         self.send_response(status)
         self.send_header("Content-Length", str(len(body) if length is None else length))
         self.send_header("Connection", "close")
@@ -39,7 +40,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def with_ranges(self, content=CONTENT, etag='"v1"', first=None):
         """As a good server does; after the ``first`` bytes the line is cut."""
         start = 0
-        if self.headers.get("Range") and self.headers.get("If-Range") == etag:
+        if self.headers.get("Range") and self.headers.get("If-Range", etag) == etag:
             start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
         if start > len(content):
             return self.answer(416)
@@ -116,6 +117,6 @@ class Server(http.server.ThreadingHTTPServer):
 
     def __init__(self, handler=Handler):
         super().__init__(("127.0.0.1", 0), handler)
-        self.asked, self.times = [], Counter()
+        self.asked, self.statuses, self.times = [], [], Counter()
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, daemon=True).start()

@@ -55,8 +55,15 @@ def get(server, how, folder, **more):
 
 
 def left(folder):
-    """What a download left behind, hidden files too, but for the lock."""
-    return sorted(path.name for path in folder.rglob("*") if path.name != ".lock")
+    """The files that a download left behind, hidden ones too, but for the lock."""
+    files = (path.name for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in files if name != ".lock")
+
+
+def part(folder, suffix=""):
+    """Where what has come so far is kept."""
+    (folder / ".part").mkdir(exist_ok=True)
+    return folder / ".part" / f"a.bin.part{suffix}"
 
 
 def test_a_good_file_arrives_once(server, tmp_path):
@@ -68,13 +75,16 @@ def test_a_good_file_arrives_once(server, tmp_path):
 def test_a_cut_line_goes_on_where_it_stopped(server, tmp_path):
     assert get(server, "cut", tmp_path) == CONTENT
     assert [asked for _, asked in server.asked] == [None, f"bytes={CUT}-"]
+    assert server.statuses == [200, 206]
 
 
 def test_a_killed_download_goes_on_at_the_next_call(server, tmp_path):
-    (tmp_path / ".part-a.bin").write_bytes(CONTENT[:CUT])
-    (tmp_path / ".part-a.bin.version").write_text('"v1"')
+    part(tmp_path).write_bytes(CONTENT[:CUT])
+    part(tmp_path, ".version").write_text('"v1"')
+    (tmp_path / ".part" / "tmpabc").touch()  # of pooch
     assert get(server, "good", tmp_path) == CONTENT
     assert server.asked == [("/good/a.bin", f"bytes={CUT}-")]
+    assert left(tmp_path) == ["a.bin"]
 
 
 def test_a_server_that_ignores_ranges_is_not_appended_to(server, tmp_path):
@@ -84,7 +94,8 @@ def test_a_server_that_ignores_ranges_is_not_appended_to(server, tmp_path):
 def test_two_versions_of_a_file_are_never_joined(server, tmp_path):
     reverse = "sha256:" + hashlib.sha256(CONTENT[::-1]).hexdigest()
     assert get(server, "changed", tmp_path, known=reverse) == CONTENT[::-1]
-    assert server.asked[1][1] == f"bytes={CUT}-"  # it did ask, with If-Range
+    assert server.asked[1][1] == f"bytes={CUT}-"  # it did ask, but with If-Range
+    assert server.statuses == [200, 200]
 
 
 def test_another_part_than_asked_for_starts_over(server, tmp_path):
@@ -93,13 +104,13 @@ def test_another_part_than_asked_for_starts_over(server, tmp_path):
 
 
 def test_more_here_than_there_starts_over(server, tmp_path):
-    (tmp_path / ".part-a.bin").write_bytes(CONTENT * 2)
-    (tmp_path / ".part-a.bin.version").write_text('"v1"')
+    part(tmp_path).write_bytes(CONTENT * 2)
+    part(tmp_path, ".version").write_text('"v1"')
     assert get(server, "good", tmp_path) == CONTENT
 
 
 def test_a_part_without_version_starts_over(server, tmp_path):
-    (tmp_path / ".part-a.bin").write_bytes(b"old" * 1000)
+    part(tmp_path).write_bytes(b"old" * 1000)
     assert get(server, "good", tmp_path) == CONTENT
     assert server.asked == [("/good/a.bin", None)]
 

@@ -101,9 +101,6 @@ def wrong_hash(path: Path, known: str | None) -> str:
 
 
 def _fetch_file(file: dict[str, str], folder: Path, trust_first: bool) -> None:
-    import pooch
-
-    pooch.get_logger().setLevel("WARNING")
     name, target, known = file["name"], folder / file["name"], known_hash(file, folder)
     if not known and not trust_first:
         raise InputError(
@@ -112,19 +109,33 @@ def _fetch_file(file: dict[str, str], folder: Path, trust_first: bool) -> None:
         )
     if known and known.startswith("md5:"):
         warnings.warn(f"{name}: md5 finds damage, not forgery.", DataWarning, stacklevel=4)
-    downloader = functools.partial(download, part=folder / f".part-{name}")
-    try:
-        pooch.retrieve(file["url"], known, fname=name, path=folder, downloader=downloader)
-    except InputError:
-        raise
-    except ValueError as error:  # what arrived is gone; a file that was there before is whole
-        what = str(error).partition(" Deleted")[0].rstrip(".")
-        raise InputError(f"{target}: {what}; download it again, or ask its makers.") from error
+    if not target.is_file() or wrong_hash(target, known):
+        _retrieve(file["url"], known, target)
     if not known:
         noted = _noted(folder) | {name: f"sha256:{sha256_of(target)}"}
         write_text(folder / CHECKSUMS, json.dumps(noted, indent=1) + "\n")
     if file.get("unpack"):
         unpack(target, folder / target.stem)
+
+
+def _retrieve(url: str, known: str | None, target: Path) -> None:
+    """Download beside ``target``, which is replaced only if the checksum is right."""
+    import pooch
+
+    pooch.get_logger().setLevel("WARNING")
+    parts = target.parent / ".part"
+    parts.mkdir(exist_ok=True)
+    downloader = functools.partial(download, part=parts / f"{target.name}.part")
+    try:
+        pooch.retrieve(url, known, fname=target.name, path=parts, downloader=downloader)
+    except InputError:
+        raise
+    except ValueError as error:  # what arrived is gone
+        what = str(error).partition(" Deleted")[0].rstrip(".")
+        raise InputError(f"{target}: {what}; download it again, or ask its makers.") from error
+    os.replace(parts / target.name, target)
+    for litter in parts.glob("tmp*"):  # what pooch leaves behind when it is killed
+        litter.unlink()
 
 
 @contextlib.contextmanager

@@ -73,7 +73,8 @@ def _go_on(session: requests.Session, url: str, part: Path) -> None:
         if answer.status_code == 200:  # all of it: the server cannot go on, or the file changed
             start = 0
             etag = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
-            version.unlink(missing_ok=True)
+            for old in (version, part):  # whoever is killed here leaves no new ETag on old bytes
+                old.unlink(missing_ok=True)
             if etag and not etag.startswith("W/"):
                 version.write_text(etag)
         elif not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
