@@ -348,6 +348,11 @@ def test_weights_with_another_checksum_are_taken_away(hub, tmp_path):
     assert not (tmp_path / "model.safetensors").exists()
 
 
+def test_files_that_the_hub_does_not_have(hub, tmp_path):
+    with pytest.raises(InputError, match="vocab.txt did not come"):
+        fetch(weights(), tmp_path, only=["vocab.txt"])
+
+
 def test_weights_without_revision_ask_for_trust(hub, tmp_path):
     with pytest.raises(InputError, match="no revision is pinned.*--trust-first"):
         fetch(weights(revision=None), tmp_path)

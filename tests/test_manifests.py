@@ -234,8 +234,9 @@ def msd(tmp_path):
         scan(folder / "imagesTr" / f"pancreas_{n:03}.nii.gz", n)
         scan(folder / "labelsTr" / f"pancreas_{n:03}.nii.gz", n, labels=(1, 2))
     scan(folder / "imagesTs" / "pancreas_900.nii.gz", 900)
-    for litter in ("imagesTr/._pancreas_000.nii.gz", "labelsTr/._pancreas_000.nii.gz"):
-        (folder / litter).write_bytes(b"litter")
+    (folder / "__MACOSX" / "imagesTr").mkdir(parents=True)
+    for litter in ("imagesTr/._pancreas_000", "__MACOSX/imagesTr/pancreas_000"):
+        (folder / f"{litter}.nii.gz").write_bytes(b"litter")
     return folder.parent
 
 
