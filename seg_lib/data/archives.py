@@ -126,7 +126,7 @@ def ignored(name: str) -> bool:
 
 
 def copy_member(member: Member, target: Path) -> None:
-    """Stream one member: no more than its entry declares is read; less, or another CRC, is damage."""
+    """Stream one member: no more than its entry declares is read; less or another CRC is damage."""
     with member.open() as source, open(target, "xb") as sink:
         shutil.copyfileobj(source, sink, 2**20)
 
