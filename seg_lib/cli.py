@@ -181,7 +181,7 @@ def build_parser() -> argparse.ArgumentParser:
     word("--notes", type=Path, help="table with a note for each image, for text3d")
     add(evaluate, "predictions_dir", "reference_dir", "--out")
     add_hackathon(add)
-    add_data_commands(add)
+    add_data_commands(add, commands)
     word = add(course)
     word("--profile", **PROFILE)
     word("--only", metavar="04,07")

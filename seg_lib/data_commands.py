@@ -1,11 +1,13 @@
 """The commands for one's own data: ``notes``, ``deidentify`` and ``check-data``."""
 
+import argparse
 import contextlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 from seg_lib.errors import DataWarning, InputError
+from seg_lib.manifest_commands import add_manifest_commands
 
 MOST_TEXT_BYTES = 8 * 2**20
 
@@ -96,8 +98,9 @@ def write_sheet(folder: Path, png: Path, n_classes: int = 2, most: int = 24) -> 
     save_figure(grid_of_images(images, masks, titles, window="nodule"), png)
 
 
-def add_data_commands(add: Callable) -> None:
-    """The three commands, for `seg_lib.cli.build_parser`."""
+def add_data_commands(add: Callable, commands: argparse._SubParsersAction) -> None:
+    """The three commands, and those of the manifests, for `seg_lib.cli.build_parser`."""
+    add_manifest_commands(commands)
     word = add(notes, "table", "out_csv")
     word("--encoding", help="of a CSV that is not UTF-8, such as cp1252")
     word("--leave-out", action="store_true", help="leave impossible values out, and say which")

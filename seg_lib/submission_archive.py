@@ -7,30 +7,22 @@ temporary folder that is gone afterwards. Taught in notebook 18.
 
 import contextlib
 import os
-import re
 import stat
 import tempfile
-import unicodedata
-import zipfile
-import zlib
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from seg_lib.data.case_rules import first_few
+from seg_lib.data.archives import copy_member, ignored, opened_archive
 from seg_lib.data.file_bytes import first_bytes
 from seg_lib.errors import InputError
 
 MASK_SUFFIX, TABLE, DECLARATION = ".nii.gz", "submission.csv", "declaration.yml"
-IGNORED = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini"}
 MAX_FILES = 2000
 MAX_LIST_BYTES = 2**20  # the list of members: 2,000 of them with names of 400 letters
 MAX_ARCHIVE_BYTES = 500 * 2**20
 MAX_FILE_BYTES = 200 * 2**20
 MAX_TOTAL_BYTES = 2 * 2**30
-MAX_RATIO, FREE_BYTES = 100, 4 * 2**20  # an empty mask shrinks well even twice: small is free
 END, END_BYTES, LOCATOR_64 = b"PK\x05\x06", 22, b"PK\x06\x07"  # ZIP format, sections 4.3.15-16
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 Files = dict[str, Path | None]  # name in the submission -> file to read; None: not to be read
 
@@ -67,7 +59,7 @@ def _files_of_folder(folder: Path) -> Files:
             mode, inside = path.lstat().st_mode, path.relative_to(folder).as_posix()
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 raise InputError(f"{folder}: {inside!a} is a link or a device; hand in the file.")
-            if stat.S_ISREG(mode) and not _ignored(inside):
+            if stat.S_ISREG(mode) and not ignored(inside):
                 files[inside] = path if _wanted(inside) else None
         if len(files) > MAX_FILES:
             raise InputError(f"{folder}: more than {MAX_FILES} files; hand in one mask a case.")
@@ -78,19 +70,15 @@ def _wanted(name: str) -> bool:
     return name.endswith(MASK_SUFFIX) or PurePosixPath(name).name in (TABLE, DECLARATION)
 
 
-def _ignored(name: str) -> bool:
-    parts = PurePosixPath(name).parts
-    return not IGNORED.isdisjoint(parts) or parts[-1].startswith("._")
-
-
 def _check_list(path: Path) -> None:
     """Refuse what is no ZIP or too large, before its list of members is read into memory."""
     size = path.stat().st_size
     with open(path, "rb") as stream:
+        start = stream.read(2)
         stream.seek(max(0, size - END_BYTES - len(LOCATOR_64) - 16))
         tail = stream.read()
     end = tail[-END_BYTES:]
-    if not (end.startswith(END) and end.endswith(b"\0\0")):
+    if not (start == END[:2] and end.startswith(END) and end.endswith(b"\0\0")):
         raise InputError(f"{path}: no ZIP archive, cut short, or with a comment; make it again.")
     n_members, list_bytes = (int.from_bytes(end[a:b], "little") for a, b in ((10, 12), (12, 16)))
     large = size > MAX_ARCHIVE_BYTES or tail.startswith(LOCATOR_64)
@@ -104,67 +92,11 @@ def _check_list(path: Path) -> None:
 def _unpacked(path: Path, folder: Path) -> Files:
     """Copy what is wanted into ``folder``; whatever is wrong refuses the whole archive."""
     files: Files = {}
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-            _check_members(members, path)
-            for number, member in enumerate(members):
-                name = member.filename
-                if not (member.is_dir() or _ignored(name)):
-                    files[name] = folder / str(number) if _wanted(name) else None
-                    if _wanted(name):
-                        _copy(archive, member, folder / str(number))
-    except InputError:
-        raise
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
-        raise InputError(f"{path}: damaged ({error}); make the ZIP again.") from error
+    with opened_archive(path, MAX_FILE_BYTES, MAX_TOTAL_BYTES) as members:
+        for number, member in enumerate(members):
+            if not (member.is_dir or ignored(member.name)):
+                wanted = _wanted(member.name)
+                files[member.name] = folder / str(number) if wanted else None
+                if wanted:
+                    copy_member(member, folder / str(number))
     return files
-
-
-def _check_members(members: list[zipfile.ZipInfo], path: Path) -> None:
-    faults = [f"{m.orig_filename!a} {fault}" for m in members if (fault := _member_fault(m))]
-    names = (unicodedata.normalize("NFC", m.filename).casefold().rstrip("/") for m in members)
-    faults += [f"{name!a} is there {n} times" for name, n in Counter(names).items() if n > 1]
-    total = sum(member.file_size for member in members)
-    if total > MAX_TOTAL_BYTES:
-        faults.append(f"all together unpack to {total:.3g} bytes, more than {MAX_TOTAL_BYTES:.3g}")
-    if faults:
-        raise InputError(
-            f"{path}: not opened, because of its members: {first_few(faults)}; make the ZIP from "
-            "plain files with names of their own."
-        )
-
-
-def _member_fault(member: zipfile.ZipInfo) -> str:
-    """Why a member may not be unpacked, in words that follow its name; empty if it may."""
-    size, most = (
-        member.file_size,
-        min(MAX_FILE_BYTES, MAX_RATIO * member.compress_size + FREE_BYTES),
-    )
-    kind = stat.S_IFMT(member.external_attr >> 16)
-    checks = {
-        "leads out of the folder or is no plain name": not _plain(member.orig_filename),
-        "is a link or a device": kind not in (0, stat.S_IFREG, stat.S_IFDIR),
-        "is encrypted": member.flag_bits & 0x41,
-        "is packed by another method than deflate": member.compress_type not in METHODS,
-        f"unpacks to {size:.3g} bytes, more than {most:.3g}": size > most,
-    }
-    return next((why for why, holds in checks.items() if holds), "")
-
-
-def _plain(name: str) -> bool:
-    """Whether a member's name stays in its folder on every system."""
-    parts = set(name.removesuffix("/").split("/"))
-    odd = {"", ".", ".."} & parts or "\\" in name or re.match("[A-Za-z]:", name)
-    return name.isprintable() and not odd
-
-
-def _copy(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
-    """Stream one member; no byte more than its entry declares, and its checksum is compared."""
-    left = member.file_size
-    with archive.open(member) as source, open(target, "xb") as sink:
-        while block := source.read(2**20):
-            left -= len(block)
-            if left < 0:
-                raise InputError(f"{archive.filename}: {member.filename!a} is larger than it says.")
-            sink.write(block)

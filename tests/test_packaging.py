@@ -15,9 +15,8 @@ import seg_lib
 
 REPOSITORY = Path(__file__).parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
-REQUIREMENTS = [
-    Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["dev"]
-]
+EXTRAS = [line for lines in PROJECT["optional-dependencies"].values() for line in lines]
+REQUIREMENTS = [Requirement(line) for line in PROJECT["dependencies"] + EXTRAS]
 PINS = {
     canonicalize_name(name): Version(version)
     for name, version in re.findall(

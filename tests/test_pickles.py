@@ -13,7 +13,7 @@ import pytest
 from hostile import read_apart
 from old_pickles import TABLES
 
-from seg_lib.data.pickles import read_lungrads_pickle
+from seg_lib.data.pickles import pickle_to_npz, read_lungrads_pickle
 from seg_lib.errors import DataWarning, InputError
 
 
@@ -118,6 +118,29 @@ def test_tables_that_were_worked_on(tmp_path, change, protocol):
 def test_a_compressed_table(tmp_path):
     (tmp_path / "t.pkl.gz").write_bytes(gzip.compress(pickle.dumps(old_table())))
     assert_same(read_lungrads_pickle(tmp_path / "t.pkl.gz"), old_table())
+
+
+@pytest.mark.parametrize(
+    ("offset", "kept_as"), [(0, np.int16), (0.25, np.float32), (-9e4, np.float32)]
+)
+def test_npz_holds_what_the_pickle_holds(tmp_path, offset, kept_as):
+    table = old_table()
+    table["hu_array_old"] = [hu + offset for hu in table["hu_array_old"]]
+    with pytest.warns(DataWarning, match="split_provenance: unknown"):
+        path = pickle_to_npz(saved(table, tmp_path / "t.pkl"), tmp_path / "out" / "t.npz")
+    with np.load(path, allow_pickle=False) as arrays:
+        assert arrays["hu"].dtype == kept_as and arrays["mask"].dtype == np.uint8
+        np.testing.assert_array_equal(arrays["hu"], np.stack(table["hu_array_old"]))
+        np.testing.assert_array_equal(arrays["mask"], np.stack(table["mask"]))
+        assert arrays["lungrads"].tolist() == ["LR2", "LR3", "LR4A"]
+        assert arrays["patient"].tolist() == ["t_0000", "t_0001", "t_0002"]
+
+
+def test_npz_wants_slices_of_one_size(tmp_path):
+    table = one_row(mask=np.zeros((3, 3)), hu=np.full((3, 3), -5.0))
+    with pytest.warns(DataWarning), pytest.raises(InputError, match=r"\(3, 3\), \(5, 4\) pixels"):
+        pickle_to_npz(saved(table, tmp_path / "t.pkl"), tmp_path / "t.npz")
+    assert not (tmp_path / "t.npz").exists()
 
 
 def test_padding_is_kept_in_hu(tmp_path):

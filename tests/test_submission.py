@@ -3,10 +3,12 @@
 import contextlib
 import copy
 import hashlib
+import io
 import os
 import re
 import stat
 import struct
+import tarfile
 import tempfile
 import zipfile
 
@@ -516,6 +518,16 @@ def test_no_zip_at_all(reference, team, tmp_path):
         (tmp_path / f"{name}.zip").write_bytes(content)
         assert said in refusal(tmp_path / f"{name}.zip", reference, tmp_path)
     assert "check the path" in refusal(tmp_path / "nowhere.zip", reference, tmp_path)
+
+
+def test_a_tar_that_ends_like_a_zip_is_no_zip(reference, team, tmp_path):
+    """Its list of members would not be the one that was counted."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as tar:
+        tar.add(team / "a.nii.gz", "a.nii.gz")
+    zip_bytes = zipped(team, tmp_path / "x.zip").read_bytes()
+    (tmp_path / "x.zip").write_bytes(content.getvalue() + zip_bytes)
+    assert "no ZIP archive" in refusal(tmp_path / "x.zip", reference, tmp_path)
 
 
 def test_a_zip64_list_is_not_read(reference, team, tmp_path):

@@ -18,6 +18,7 @@ import numpy as np
 from seg_lib.data.case_rules import first_few
 from seg_lib.data.pickle_table import Table
 from seg_lib.errors import DataWarning, InputError
+from seg_lib.files import written_whole
 
 PATIENTS_CSV = "patients.csv"  # columns pickle, row, patient, spacing_mm ("0.7 0.7" or empty)
 Person = tuple[str, tuple[float, ...] | None]  # patient, pixel size in mm
@@ -123,6 +124,36 @@ def _check_slice(array: np.ndarray) -> None:
         raise ValueError("complex numbers")
     if array.ndim != 2 or array.size == 0:
         raise ValueError(f"an array of shape {array.shape} instead of a slice")
+
+
+def pickle_to_npz(pickle: str | Path, out_npz: str | Path) -> Path:
+    """Convert a pickled table of slices to one NPZ, once, in HU and in the pixels it has.
+
+    The file holds ``hu`` (N, H, W), int16 where that is exact and else float32; ``mask`` (N, H, W)
+    uint8 of 0 and 1; ``lungrads`` and ``patient`` (N,) text: nothing that needs pickle.
+
+    Raises:
+        InputError: no such table, or slices of several sizes; nothing is written then.
+    """
+    pickle, out_npz = Path(pickle), Path(out_npz)
+    records = read_lungrads_pickle(pickle)
+    sizes = {record.hu.shape for record in records}
+    if len(sizes) > 1:
+        raise InputError(
+            f"{pickle}: slices of {first_few(sizes)} pixels do not fit into one array; use "
+            "pickle_to_png, which makes them equal."
+        )
+    hu = np.stack([record.hu for record in records])
+    whole = np.rint(hu)
+    if (whole == hu).all() and np.abs(whole).max() < 2**15:
+        hu = whole.astype(np.int16)
+    people, _ = patients_of_rows(pickle, len(records))
+    columns = {"hu": hu, "mask": np.stack([record.mask for record in records])}
+    columns["lungrads"] = np.array([record.lungrads for record in records])
+    columns["patient"] = np.array([patient for patient, _ in people])
+    with written_whole(out_npz) as part, open(part, "wb") as stream:
+        np.savez_compressed(stream, **columns)
+    return out_npz
 
 
 def patients_of_rows(pickle: Path, n_rows: int) -> tuple[list[Person], str]:
