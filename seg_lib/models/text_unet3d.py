@@ -10,18 +10,18 @@
 
 A contour on CT is not only what is seen: which of two lesions is to be treated stands in the note.
 A language model has made N vectors of the note; at each stage they and the voxels attend to each
-other (``two_way``), and what the voxels became goes on. The paper's text and its code differ in
-*when*, so both can be had:
+other (``two_way``), and what the voxels became goes on. Descriptions (source 000) and the released
+code differ in *when*, so both can be had:
 
     align="after"   the encoder runs to the bottom without the text, then all stages listen (code)
-    align="during"  each stage listens before the next one begins (paper)
+    align="during"  each stage listens before the next one begins (described)
     skips="aligned" the decoder gets the maps that have listened (code), "raw" those before
+                    (described)
 
 Three things of the released network to know: its first stage already halves the image and nothing
 returns to full resolution but one transposed convolution, so contours are steps of 2 voxels
-(``output="full"`` sets the image beside it). Convolutions, their instance norms and attention do
-not know *where in the body* a patch lies, so that "left" means nothing (``positions=True`` tells
-them). And its last attention, whose outcome is thrown away, never learned; here it is not built.
+(``output="full"`` sets the image beside it). But for the zeros beyond its border, nothing tells the
+network *where in the body* a patch lies, so that "left" means little (``positions=True`` tells it). And its last attention, whose outcome is thrown away, never learned; here it is not built.
 
 Sources: Oh et al. 2024, https://arxiv.org/abs/2311.01908 and github.com/tvseg/MM-LLM-RO.
 """
