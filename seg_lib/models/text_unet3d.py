@@ -1,12 +1,12 @@
 """A 3D U-Net that listens to text: LLMSeg, also called MM-LLM-RO. Taught in notebook 15.
 
-    image (B, C, X, Y, Z)                          text (B, N, text_width) of a language model
-      stage 0 @ 1/2   48 ── listen <── linear ───────┤      │ decoder
-      stage 1 @ 1/4   48 ── listen <── linear ───────┤      ├─ up, concatenate ── up x2 ── logits
-      stage 2 @ 1/8   96 ── listen <── linear ───────┤      ├─ up, concatenate
-      stage 3 @ 1/16 192 ── listen <── linear ───────┤      ├─ up, concatenate
-      stage 4 @ 1/32 384 ── listen <── linear ───────┘      ├─ up, concatenate
-             └──────────────────────────────────────────────┘
+    image (B, C, X, Y, Z)        text (B, N, text_width) of a language model
+      │                                   │
+      stage 0 @ 1/2    48 ── listen <─ linear ── skip ──────────────────────┐
+      stage 1 @ 1/4    48 ── listen <─ linear ── skip ───────────────┐      │
+      stage 2 @ 1/8    96 ── listen <─ linear ── skip ────────┐      │      │
+      stage 3 @ 1/16  192 ── listen <─ linear ── skip ─┐      │      │      │
+      stage 4 @ 1/32  384 ── listen <─ linear ──── up ─┴─ up ─┴─ up ─┴─ up ─┴─ up x2 ── logits
 
 A contour on CT is not only what is seen: which of two lesions is to be treated stands in the note.
 A language model has made N vectors of the note; at each stage they and the voxels attend to each
@@ -21,7 +21,8 @@ code differ in *when*, so both can be had:
 Three things of the released network to know: its first stage already halves the image and nothing
 returns to full resolution but one transposed convolution, so contours are steps of 2 voxels
 (``output="full"`` sets the image beside it). But for the zeros beyond its border, nothing tells the
-network *where in the body* a patch lies, so that "left" means little (``positions=True`` tells it). And its last attention, whose outcome is thrown away, never learned; here it is not built.
+network *where in the body* a patch lies, so that "left" means little (``positions=True`` does). And
+its last attention, whose outcome is thrown away, never learned; here it is not built.
 
 Sources: Oh et al. 2024, https://arxiv.org/abs/2311.01908 and github.com/tvseg/MM-LLM-RO.
 """
