@@ -24,7 +24,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "segresnet": {"paper": {"features": 32}, "small": {"features": 8}},
     "text_unet3d": {
         "paper": {},
-        "small": {"features": (8, 16, 32, 64), "heads": 4, "norm": "batch", "output": "full"}
+        "small": {"features": (16, 32, 64, 96), "heads": 4, "norm": "batch", "output": "full"}
         | {"positions": True, "classes": 1},
     },
 }

@@ -1,7 +1,8 @@
 """Image and note in, logits out: a 3D U-Net with a text encoder beside it. Taught in notebook 15.
 
 The note goes through the tokenizer and the text encoder (a frozen Llama with learned prompts) and
-becomes (B, P, width); with it the network looks at the image.
+becomes (B, P, width); with it the network looks at the image. All notes of a data set share most of
+what a language model makes of them; the batch norm in between takes that out and leaves what differs.
 """
 
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ class TextGuided(nn.Module):
         super().__init__()
         self.unet, self.encoder = unet, encoder
         self.tokenizer, self.budget = tokenizer, budget
+        self.norm = nn.BatchNorm1d(encoder.prompts.shape[0] * encoder.width, momentum=0.02)
         self.n_cut: dict[str, int] = {}  # note -> tokens that were too many
         self.remembered: dict[str, tuple[Tensor, Tensor]] = {}  # with order="note_first"
 
@@ -44,11 +46,16 @@ class TextGuided(nn.Module):
         Returns:
             (B, K, X, Y, Z).
         """
-        text = None if notes is None else self.states(notes)
-        return self.unet(image, text, positions)
+        if notes is None:
+            return self.unet(image)
+        return self.unet(image, self.states(notes), positions)
 
     def states(self, notes: Sequence[str]) -> Tensor:
-        """What the language model makes of the notes: (B, P, width)."""
+        """What the language model makes of the notes, normalised: (B, P, width)."""
+        found = self._read(notes)
+        return self.norm(found.flatten(1)).view_as(found)
+
+    def _read(self, notes: Sequence[str]) -> Tensor:
         if self.encoder.order == "prompts_first":
             return self.encoder(self.tokens(notes))
         new = sorted(set(notes) - self.remembered.keys())

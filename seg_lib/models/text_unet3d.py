@@ -1,27 +1,28 @@
 """A 3D U-Net that listens to text: LLMSeg, also called MM-LLM-RO. Taught in notebook 15.
 
-    image (B, C, X, Y, Z)                          text (B, N, text_width) of a language model
-      stage 0 @ 1/2   48 ── listen <── linear ───────┤      │ decoder
-      stage 1 @ 1/4   48 ── listen <── linear ───────┤      ├─ up, concatenate ── up x2 ── logits
-      stage 2 @ 1/8   96 ── listen <── linear ───────┤      ├─ up, concatenate
-      stage 3 @ 1/16 192 ── listen <── linear ───────┤      ├─ up, concatenate
-      stage 4 @ 1/32 384 ── listen <── linear ───────┘      ├─ up, concatenate
-             └──────────────────────────────────────────────┘
+    image (B, C, X, Y, Z)        text (B, N, text_width) of a language model
+      │                                   │
+      stage 0 @ 1/2    48 ── listen <─ linear ── skip ──────────────────────┐
+      stage 1 @ 1/4    48 ── listen <─ linear ── skip ───────────────┐      │
+      stage 2 @ 1/8    96 ── listen <─ linear ── skip ────────┐      │      │
+      stage 3 @ 1/16  192 ── listen <─ linear ── skip ─┐      │      │      │
+      stage 4 @ 1/32  384 ── listen <─ linear ──── up ─┴─ up ─┴─ up ─┴─ up ─┴─ up x2 ── logits
 
 A contour on CT is not only what is seen: which of two lesions is to be treated stands in the note.
 A language model has made N vectors of the note; at each stage they and the voxels attend to each
-other (``two_way``), and what the voxels became goes on. The paper's text and its code differ in
-*when*, so both can be had:
+other (``two_way``), and what the voxels became goes on. Descriptions (source 000) and the released
+code differ in *when*, so both can be had:
 
     align="after"   the encoder runs to the bottom without the text, then all stages listen (code)
-    align="during"  each stage listens before the next one begins (paper)
+    align="during"  each stage listens before the next one begins (described)
     skips="aligned" the decoder gets the maps that have listened (code), "raw" those before
+                    (described)
 
 Three things of the released network to know: its first stage already halves the image and nothing
 returns to full resolution but one transposed convolution, so contours are steps of 2 voxels
-(``output="full"`` sets the image beside it). Convolutions, their instance norms and attention do
-not know *where in the body* a patch lies, so that "left" means nothing (``positions=True`` tells
-them). And its last attention, whose outcome is thrown away, never learned; here it is not built.
+(``output="full"`` sets the image beside it). But for the zeros beyond its border, nothing tells the
+network *where in the body* a patch lies, so that "left" means little (``positions=True`` does). And
+its last attention, whose outcome is thrown away, never learned; here it is not built.
 
 Sources: Oh et al. 2024, https://arxiv.org/abs/2311.01908 and github.com/tvseg/MM-LLM-RO.
 """
@@ -47,8 +48,8 @@ class Block(nn.Module):
         super().__init__()
         self.first = conv_block(n_in, n_out, CUBE, stride, affine=False)
         self.second = conv_block(n_out, n_out, CUBE, affine=False)[:2]
-        short = conv_block(n_in, n_out, (1, 1, 1), stride, affine=False)[:2] if residual else None
-        self.short = short
+        short = conv_block(n_in, n_out, (1, 1, 1), stride, affine=False)[:2]
+        self.short = short if residual else None
         self.relu = nn.LeakyReLU(0.01, inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -83,7 +84,8 @@ class TextUNet3d(nn.Module):
         norm: "instance" as released, or "batch" for training on patches. What a note says of a
             patch is often one number for all of its voxels; an instance norm takes that out again.
         recompute: in training, keep only what goes from block to block and compute the inside of a
-            block again on the way back: a third more time for a fraction of the memory.
+            block again on the way back: a third more time. A step of 64 x 352 x 352 voxels needs
+            4 GB of float32 then, else 5.5 GB; a prediction 2 GB.
     """
 
     def __init__(
@@ -119,18 +121,14 @@ class TextUNet3d(nn.Module):
             self.decoder.append(UpStep(n_deep, n_out, n_out, residual=not self.decoder))
         self.fine, self.head = None, nn.ConvTranspose3d(features[0], classes, 2, 2, bias=False)
         if output == "full":
-            n_fine = max(4, features[0] // 4)
+            n_fine = max(8, features[0] // 4)
             self.fine = UpStep(features[0], in_channels, n_fine)
             self.head = nn.Conv3d(n_fine, classes, 1)
         if norm == "batch":
             take_batch_norms(self)
 
     def encode(
-        self,
-        image: Tensor,
-        text: Tensor | None = None,
-        positions: Tensor | None = None,
-        maps: dict[int, AttentionMaps] | None = None,
+        self, image: Tensor, text: Tensor | None = None, positions: Tensor | None = None
     ) -> list[Tensor]:
         """(B, C, X, Y, Z) -> what the decoder gets of each stage, the finest first."""
         self._check(image, text, positions)
@@ -138,7 +136,7 @@ class TextUNet3d(nn.Module):
         for stage, block in enumerate(self.encoder):
             now = heard = self._run(block, now)
             if text is not None and str(stage) in self.listen:
-                heard = self._hear(stage, now, text, positions, maps)
+                heard = self._run(self.listen[str(stage)], now, text, positions)
             skips.append(heard if self.fusion.skips == "aligned" else now)
             if self.fusion.align == "during":
                 now = heard
@@ -173,27 +171,25 @@ class TextUNet3d(nn.Module):
         self, image: Tensor, text: Tensor, positions: Tensor | None = None
     ) -> dict[int, AttentionMaps]:
         """Who looks at whom in the last exchange of each stage that listens; for figures."""
-        maps: dict[int, AttentionMaps] = {}
-        self.encode(image, text, positions, maps)
-        return maps
+        weights: dict[nn.Module, Tensor] = {}
 
-    def _hear(
-        self,
-        stage: int,
-        image: Tensor,
-        text: Tensor,
-        positions: Tensor | None,
-        maps: dict[int, AttentionMaps] | None,
-    ) -> Tensor:
-        listen = self.listen[str(stage)]
-        if maps is None:
-            return self._run(listen, image, text, positions)
-        seen: list[tuple[Tensor, Tensor]] = []
-        heard = listen(image, text, positions, seen)
-        shape = (*text.shape[:2], *image.shape[2:])
-        of_voxels, of_text = seen[-1]
-        maps[stage] = AttentionMaps(of_voxels.mT.reshape(shape), of_text.reshape(shape))
-        return heard
+        def watch(attention: nn.Module, inputs: tuple[Tensor, ...], _: Tensor) -> None:
+            weights[attention] = attention.weights(*inputs[:2])
+
+        last = {int(stage): listen.layers[-1] for stage, listen in self.listen.items()}
+        watched = [a for layer in last.values() for a in (layer.voxel_to_text, layer.text_to_voxel)]
+        hooks = [attention.register_forward_hook(watch) for attention in watched]
+        try:
+            self.encode(image, text, positions)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        maps = {}
+        for stage, layer in last.items():
+            shape = (*text.shape[:2], *(n // 2 ** (stage + 1) for n in image.shape[2:]))
+            by_voxel, by_text = weights[layer.voxel_to_text].mT, weights[layer.text_to_voxel]
+            maps[stage] = AttentionMaps(by_voxel.reshape(shape), by_text.reshape(shape))
+        return maps
 
     def _run(self, block: nn.Module, *inputs: Tensor | None) -> Tensor:
         if self.recompute and self.training and torch.is_grad_enabled():
@@ -202,8 +198,8 @@ class TextUNet3d(nn.Module):
 
     def _check(self, image: Tensor, text: Tensor | None, positions: Tensor | None) -> None:
         sides, step = tuple(image.shape[2:]), self.divisor
-        if any(n % step for n in sides) or max(sides) <= step:
-            near = tuple(-(-n // step) * step for n in sides)
+        if any(n % step or not n for n in sides) or max(sides) == step:
+            near = tuple(max(1, -(-n // step)) * step for n in sides)
             near = near if max(near) > step else (2 * step, *near[1:])
             raise InputError(
                 f"TextUNet3d: {sides} voxels; each side must divide by {step} and one must be "

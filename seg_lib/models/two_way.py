@@ -39,7 +39,7 @@ class Fusion:
         align: "after" or "during".
         skips: "aligned" or "raw".
         fused_stages: which stages listen, 0 the finest; None is all whose outcome is used. The
-            finest stage has as many voxels as all others seven times.
+            finest has seven times the voxels of all others together.
         positions: ``forward`` also takes where in the body each voxel lies.
     """
 
@@ -128,7 +128,6 @@ class TwoWayLayer(nn.Module):
         image: Tensor,
         name: Tensor | None,
         place: Tensor | None,
-        maps: list[tuple[Tensor, Tensor]] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """One exchange.
 
@@ -138,7 +137,6 @@ class TwoWayLayer(nn.Module):
             name: (B, N, dim), the text as it came in, which tells one vector from the other
                 whatever happened to it since; None in the first layer, where ``text`` is that.
             place: (B, T, dim), where each voxel is, or None.
-            maps: gets the weights of steps 4 and 2, if given.
 
         Returns:
             ``text`` and ``image``, changed.
@@ -151,11 +149,7 @@ class TwoWayLayer(nn.Module):
             text = among(text + self.among_text(named, named, text))
         placed = image if place is None else image + place
         text = look(text + self.text_to_voxel(text + name, placed, image))
-        if maps is not None:
-            looked = self.text_to_voxel.weights(text + name, placed)
         text = think(text + self.mlp(text))
-        if maps is not None:
-            maps.append((self.voxel_to_text.weights(placed, text + name), looked))
         return text, hear(image + self.voxel_to_text(placed, text + name, text))
 
 
@@ -166,24 +160,22 @@ class Listen(nn.Module):
         super().__init__()
         self.project = nn.Linear(text_width, width)
         self.place = nn.Linear(9, width) if positions else None
+        if positions:
+            nn.init.normal_(self.place.weight)  # the usual, smaller start is hardly heard
         self.layers = nn.ModuleList(TwoWayLayer(width, heads, hidden) for _ in range(2))
 
-    def forward(
-        self,
-        image: Tensor,
-        text: Tensor,
-        positions: Tensor | None = None,
-        maps: list[tuple[Tensor, Tensor]] | None = None,
-    ) -> Tensor:
+    def forward(self, image: Tensor, text: Tensor, positions: Tensor | None = None) -> Tensor:
         """(B, width, x, y, z), (B, N, text_width), (B, 3, X, Y, Z) -> (B, width, x, y, z)."""
-        text = self.project(text)
-        name, place = None, None
-        if self.place is not None:
-            where = F.adaptive_avg_pool3d(positions, image.shape[2:]).flatten(2).transpose(1, 2)
-            waves = [where, torch.sin(math.pi * where), torch.cos(math.pi * where)]
-            place = self.place(torch.cat(waves, dim=-1))
-        tokens, words = image.flatten(2).transpose(1, 2), text
-        for layer in self.layers:
-            words, tokens = layer(words, tokens, name, place, maps)
-            name = text
+        name = self.project(text.to(self.project.weight.dtype))
+        place = None if self.place is None else self._place(positions, image)
+        text, tokens = self.layers[0](name, image.flatten(2).transpose(1, 2), None, place)
+        for layer in self.layers[1:]:
+            text, tokens = layer(text, tokens, name, place)
         return tokens.transpose(1, 2).reshape(image.shape)
+
+    def _place(self, positions: Tensor, image: Tensor) -> Tensor:
+        """(B, 3, X, Y, Z) -> (B, T, width): each voxel of the stage is where its middle is."""
+        shrunk = F.avg_pool3d(positions, positions.shape[2] // image.shape[2])
+        where = shrunk.flatten(2).transpose(1, 2)
+        waves = torch.sin(math.pi * where), torch.cos(math.pi * where)
+        return self.place(torch.cat([where, *waves], dim=-1))
