@@ -13,7 +13,8 @@ from seg_lib.errors import InputError
 from seg_lib.models.hub import why_out_of_reach
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-PRECISIONS = ("auto", *DTYPES, "4bit")
+BITS = {"fp32": 32, "fp16": 16, "bf16": 16, "4bit": 4.5}  # nf4: 4, and a scale for 64 weights
+PRECISIONS = ("auto", *BITS)
 OPEN = "HuggingFaceTB/SmolLM2-135M or TinyLlama/TinyLlama-1.1B-Chat-v1.0"  # anybody may fetch them
 
 
@@ -127,9 +128,6 @@ def _check_memory(name: str | Path, config: Any, precision: str, device: str) ->
         )
 
 
-BITS = {"fp32": 32, "fp16": 16, "bf16": 16, "4bit": 4.5}  # nf4: 4 and a scale a block of 64
-
-
 def llama_cost(
     config: Any, tokens: int, sequences: int = 2, known: int = 0, bits: float = 16
 ) -> dict[str, float]:
@@ -137,16 +135,16 @@ def llama_cost(
 
     Args:
         config: a `transformers.LlamaConfig`.
-        tokens: in each sequence that are computed.
-        sequences: computed side by side.
+        tokens: of each sequence that are computed.
+        sequences: computed side by side, P for every note.
         known: tokens before them whose keys and values are remembered.
-        bits: a number.
+        bits: of a weight; activations and the cache have at least 16.
 
     Returns:
-        "parameters" with the head that predicts words and "body_parameters" without; "weights_gb"
-        of the body in 10^9 bytes; "tflop" of a forward pass, 10^12 operations; "step_tflop" with
-        the way back to the learned vectors, which costs the same again because no frozen weight
-        gets a gradient; "cache_bytes_per_token" for keys and values.
+        "parameters" with the head that predicts words, "body_parameters" without; of the body,
+        "weights_gb" (10^9 bytes); "tflop" of a forward pass (10^12 operations), and "step_tflop"
+        with the way back to the learned vectors, which costs the same again, not twice, because no
+        frozen weight gets a gradient; "activations_gb" kept for it; "cache_bytes_per_token".
     """
     width, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
     heads = config.num_attention_heads * config.head_dim
@@ -154,13 +152,19 @@ def llama_cost(
     table = config.vocab_size * width
     matrices = layers * (2 * width * heads + 2 * width * kv_heads + 3 * width * inner)
     body = table + matrices + (2 * layers + 1) * width
-    looks = tokens * (known + tokens) * heads  # a product of query and key, one of weight and value
-    flop = sequences * (2 * matrices * tokens + 4 * layers * looks)
+    looks = tokens * (known + tokens) * heads  # query times key, and again weight times value
+    tflop = sequences * (2 * matrices * tokens + 4 * layers * looks) / 1e12
+    number = max(bits, 16) / 8  # bytes
+    # The norms keep their input in float32 (and a scale), attention q, k, v, its output and a sum
+    # for each head, the gated layer three products.
+    kept = 8 * width + 8 + 4 * config.num_attention_heads
+    kept += number * (2 * heads + 2 * kv_heads + 3 * inner)
     return {
         "parameters": body + (0 if config.tie_word_embeddings else table),
         "body_parameters": body,
         "weights_gb": body * bits / 8 / 1e9,
-        "tflop": flop / 1e12,
-        "step_tflop": 2 * flop / 1e12,
-        "cache_bytes_per_token": 2 * layers * kv_heads * bits / 8,
+        "tflop": tflop,
+        "step_tflop": 2 * tflop,
+        "activations_gb": layers * kept * sequences * tokens / 1e9,
+        "cache_bytes_per_token": 2 * layers * kv_heads * number,
     }

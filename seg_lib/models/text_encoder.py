@@ -58,7 +58,8 @@ class TextEncoder(nn.Module):
         prompt_length: L, learned vectors in a sequence; 0 leaves the note and <SEG> alone.
         order: where they stand, "prompts_first" or "note_first".
         pooled: "seg" gives the final hidden state at <SEG>, "tokens" those of all tokens.
-        learn_seg: False leaves <SEG> as it was drawn, as the release does.
+        learn_seg: True: <SEG> starts as the token that ends a text, and learns. False: it is drawn
+            at random and stays so, as in the release.
         prompt_std: spread of the learned vectors at the start; the release has 1.
 
     Raises:
@@ -92,6 +93,10 @@ class TextEncoder(nn.Module):
         start = prompt_std * torch.randn(prompts, prompt_length, self.width)
         self.prompts = nn.Parameter(start, requires_grad=prompt_length > 0)
         seg = config.initializer_range * torch.randn(self.width)
+        end = getattr(config, "eos_token_id", None)
+        if learn_seg and end is not None:
+            end = end[0] if isinstance(end, list) else end
+            seg = self.language_model.embed_tokens.weight[end].detach().float().clone()
         self.seg = nn.Parameter(seg, requires_grad=learn_seg)
         self.to(self.language_model.device)
 
