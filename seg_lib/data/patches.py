@@ -156,6 +156,8 @@ class NotedPatches(PatchBatches):
         super().__init__(volumes, patch, **how)
         self.other_note, self.without_note = other_note, without_note
         self.note_of = {v.case.case: v.case.note for v in self.volumes}
+        notes = sorted(set(self.note_of.values()))
+        self.others = {own: [note for note in notes if contradict(own, note)] for own in notes}
         if hard is not None:
             pairs = zip(self.background, hard, strict=True)
             self.background = [_mostly(hard, anywhere) for anywhere, hard in pairs]
@@ -165,8 +167,7 @@ class NotedPatches(PatchBatches):
         chance = np.random.default_rng(seeds)
         batch["note"] = [self.note_of[name] for name in batch["case"]]
         for i, own in enumerate(batch["note"]):
-            draw = chance.random()
-            others = [note for note in self.note_of.values() if contradict(own, note)]
+            draw, others = chance.random(), self.others[own]
             if draw < self.other_note and others and batch["label"][i].any():
                 batch["note"][i] = others[chance.integers(len(others))]
                 batch["label"][i] = 0

@@ -1,8 +1,8 @@
 """Image and note in, logits out: a 3D U-Net with a text encoder beside it. Taught in notebook 15.
 
 The note goes through the tokenizer and the text encoder (a frozen Llama with learned prompts) and
-becomes (B, P, width); with it the network looks at the image. All notes of a data set share most of
-what a language model makes of them; the batch norm in between takes that out and leaves what differs.
+becomes (B, P, width); with it the network looks at the image. All notes of a data set share most
+of what a language model makes of them; the batch norm in between leaves what differs.
 """
 
 from collections.abc import Sequence
