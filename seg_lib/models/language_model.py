@@ -3,7 +3,9 @@
 Taught in notebook 15.
 """
 
+import contextlib
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +54,11 @@ def load_language_model(name: str | Path, precision: str = "auto") -> tuple[Any,
         four = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
         how |= {"quantization_config": BitsAndBytesConfig(load_in_4bit=True, **four)}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        model, report = AutoModel.from_pretrained(
-            name, config=config, use_safetensors=True, output_loading_info=True, **how
-        )
+        with quiet():  # that the head is left out needs no table
+            tokenizer = AutoTokenizer.from_pretrained(name)
+            model, report = AutoModel.from_pretrained(
+                name, config=config, use_safetensors=True, output_loading_info=True, **how
+            )
     except Exception as error:  # a damaged file makes the readers fail in any way
         raise InputError(_why(name, error)) from error
     if report["missing_keys"]:
@@ -64,6 +67,22 @@ def load_language_model(name: str | Path, precision: str = "auto") -> tuple[Any,
     if max(tokenizer.get_vocab().values()) >= config.vocab_size:
         raise InputError(f"{name}: the tokenizer knows more tokens than the model has.")
     return tokenizer, model.requires_grad_(False).eval().to(device)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and no remarks of transformers in this block."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _config(name: str | Path) -> Any:
