@@ -7,6 +7,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2Model, LlamaConfig, LlamaForCausalLM
 
+from seg_lib.checkpoints import load_weights, save_checkpoint
 from seg_lib.errors import InputError
 from seg_lib.models.note_tokens import NoteTokens, tokenize_notes
 from seg_lib.models.text_encoder import ORDERS, TextEncoder
@@ -140,6 +141,17 @@ def test_only_the_learned_vectors_learn(llama, notes, order):
     released = encoder(llama, order=order, learn_seg=False)
     released(notes).sum().backward()
     assert released.seg.grad is None and "seg" in released.state_dict()
+
+
+def test_a_checkpoint_is_small_and_lists_what_does_not_fit(llama, notes, tmp_path):
+    trained, fresh = encoder(llama), TextEncoder(llama)
+    save_checkpoint(tmp_path / "text.safetensors", trained.state_dict(), {})
+    assert (tmp_path / "text.safetensors").stat().st_size < 4 * (2 * 8 * 32 + 32) + 400
+    load_weights(fresh, tmp_path / "text.safetensors")
+    assert torch.equal(fresh(notes), trained(notes))
+    wider = TextEncoder(LlamaForCausalLM(LlamaConfig(**SIZES | {"hidden_size": 64})))
+    with pytest.raises(InputError, match=r"prompts \(2, 8, 32\) instead of \(2, 8, 64\)"):
+        load_weights(wider, tmp_path / "text.safetensors")
 
 
 def test_seg_starts_as_the_end_of_a_text_or_at_random_as_released(llama):
