@@ -121,9 +121,8 @@ class TextEncoder(nn.Module):
         Raises:
             InputError: a NoteCache with ``prompts_first``, or more tokens than the model can read.
         """
-        longest = (
-            max(map(len, notes.states)) if isinstance(notes, NoteCache) else notes.ids.shape[1]
-        )
+        known = isinstance(notes, NoteCache)
+        longest = max(map(len, notes.states)) if known else notes.ids.shape[1]
         if longest + self.prompts.shape[1] + 1 > self.longest:
             raise InputError(f"{longest} tokens and the prompts: the model reads {self.longest}.")
         with own_precision(self.seg.device):
