@@ -9,6 +9,7 @@ import pytest
 import torch
 import transformers
 from sklearn.linear_model import LogisticRegression
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaModel
 
@@ -18,6 +19,7 @@ from seg_lib.models import language_model
 from seg_lib.models.language_model import llama_cost, load_language_model
 from seg_lib.models.text_encoder import TextEncoder, tokenize_notes
 from seg_lib.small_llama import made_up_notes, made_up_rows, token_ids, train_small_llama
+from seg_lib.training import TrainConfig, fit
 
 LLAMA_2_7B = LlamaConfig()  # its defaults are those sizes
 
@@ -270,3 +272,42 @@ def test_tied_embeddings_and_grouped_heads_are_counted_once():
     )
     assert llama_cost(smol, 1)["parameters"] == 134_515_008
     assert np.isclose(llama_cost(smol, 1)["cache_bytes_per_token"], 30 * 2 * 3 * 64 * 2)
+
+
+# ---- training ------------------------------------------------------------------------------------
+
+
+class SideReader(nn.Module):
+    """The least network that listens to a note: left or right?"""
+
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Linear(encoder.width, 2)
+
+    def forward(self, notes):
+        return self.head(self.encoder(notes).mean(1))
+
+
+def reading_step(model, batch):
+    return {"loss": nn.functional.cross_entropy(model(batch["notes"]), batch["label"])}
+
+
+@pytest.mark.parametrize("kind", ["live", "cached"])
+def test_batches_of_notes_go_through_fit(small, tmp_path, kind):
+    """Prompts learn to ask for the side, and the files of the run hold no language model."""
+    tokenizer, language_model = load_language_model(small[0])
+    rows = [row for row in made_up_rows(120, 5) if "side" in row][:64]
+    tokens, _ = tokenize_notes(tokenizer, [row_to_note(row) for row in rows])
+    label = torch.tensor([int(row["side"] == "left") for row in rows])
+    torch.manual_seed(0)
+    model = SideReader(TextEncoder(language_model, order="note_first"))
+    before = language_model.layers[0].mlp.up_proj.weight.clone()
+    notes = tokens if kind == "live" else model.encoder.remember(tokens, device="cpu")
+    parts = [list(range(start, start + 8)) for start in range(0, 64, 8)]
+    batches = [{"notes": notes[p], "label": label[p], "case": [str(n) for n in p]} for p in parts]
+    config = TrainConfig(epochs=4, learning_rate=1e-2, precision="bf16", ema_decay=0.5)
+    history = fit(model, reading_step, batches, config, tmp_path, lambda m: {"score": 1.0})
+    assert history[-1]["loss"] < 0.2 < history[0]["loss"]
+    assert torch.equal(before.cpu(), language_model.layers[0].mlp.up_proj.weight.cpu())
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*.safetensors")) < 2e5
