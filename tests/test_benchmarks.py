@@ -98,3 +98,14 @@ def test_every_way_of_inference_is_timed_and_float32_is_exact(tmp_path):
     assert rows["seg_lib, float32"]["change"] < 1e-4
     assert rows["seg_lib, bfloat16, lung box"]["windows"] <= rows["seg_lib, float32"]["windows"]
     assert result["peak_bytes_512x512x400"] <= 6e9
+
+
+def test_the_cost_of_text_is_measured_both_ways(tmp_path):
+    words = ["--rounds", 1, "--steps", 2, "--layers", 2, "--out", tmp_path]
+    done = run("text_cost.py", *words)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "text_cost.json").read_text())
+    for found in result["models"].values():
+        assert found["ms"]["cached"] < found["ms"]["prompts_first"]
+        assert found["cache_megabytes_a_note"] > 0
+    assert result["machine"]["transformers"] and len(result["tokens_a_note"]) == 8

@@ -3,7 +3,9 @@
 Taught in notebook 15.
 """
 
+import contextlib
 import importlib.util
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,22 +42,14 @@ def load_language_model(name: str | Path, precision: str = "auto") -> tuple[Any,
     from transformers import AutoModel, AutoTokenizer
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    if precision not in PRECISIONS:
-        raise InputError(f"precision {precision!r}; choose one of: {', '.join(PRECISIONS)}.")
     config = _config(name)
-    precision = _precision(precision, device)
-    _check_memory(name, config, precision, device)
-    how = {"dtype": DTYPES.get(precision, torch.bfloat16)}
-    if precision == "4bit":
-        from transformers import BitsAndBytesConfig
-
-        four = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
-        how |= {"quantization_config": BitsAndBytesConfig(load_in_4bit=True, **four)}
+    how = _fitting(name, config, precision, device)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-        model, report = AutoModel.from_pretrained(
-            name, config=config, use_safetensors=True, output_loading_info=True, **how
-        )
+        with quiet():  # that the head is left out needs no table
+            tokenizer = AutoTokenizer.from_pretrained(name)
+            model, report = AutoModel.from_pretrained(
+                name, config=config, use_safetensors=True, output_loading_info=True, **how
+            )
     except Exception as error:  # a damaged file makes the readers fail in any way
         raise InputError(_why(name, error)) from error
     if report["missing_keys"]:
@@ -63,7 +57,24 @@ def load_language_model(name: str | Path, precision: str = "auto") -> tuple[Any,
         raise InputError(f"{name}: {len(missing)} weights are missing, such as {missing[0]}.")
     if max(tokenizer.get_vocab().values()) >= config.vocab_size:
         raise InputError(f"{name}: the tokenizer knows more tokens than the model has.")
-    return tokenizer, model.requires_grad_(False).eval().to(device)
+    model = model.requires_grad_(False).eval()
+    return tokenizer, model if "quantization_config" in how else model.to(device)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and no remarks of transformers in this block."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _config(name: str | Path) -> Any:
@@ -101,31 +112,35 @@ def _why(name: str | Path, error: Exception) -> str:
     return f"{name}: cannot be loaded ({text[:200]}); check the name or copy the folder again."
 
 
-def _precision(wanted: str, device: str) -> str:
-    """The precision to load in."""
-    if wanted == "4bit" and (device == "cpu" or not importlib.util.find_spec("bitsandbytes")):
+def _fitting(name: str | Path, config: Any, precision: str, device: str) -> dict[str, Any]:
+    """How to load, once it is sure that this machine can: before minutes of reading."""
+    import psutil
+    from transformers import BitsAndBytesConfig
+
+    if precision not in PRECISIONS:
+        raise InputError(f"precision {precision!r}; choose one of: {', '.join(PRECISIONS)}.")
+    if precision == "auto":
+        precision = "fp32"
+        if device == "cuda":  # fp16 where bf16 would be emulated
+            own = torch.cuda.is_bf16_supported(including_emulation=False)
+            precision = "bf16" if own else "fp16"
+    if precision == "4bit" and (device == "cpu" or not importlib.util.find_spec("bitsandbytes")):
         raise InputError(
             "precision '4bit' needs a CUDA device and the package bitsandbytes "
             "(pip install bitsandbytes); take 'bf16' or 'auto'."
         )
-    if wanted != "auto":
-        return wanted
-    if device == "cpu":
-        return "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-
-
-def _check_memory(name: str | Path, config: Any, precision: str, device: str) -> None:
-    """Refuse what cannot fit, before minutes of reading."""
-    import psutil
-
     free = torch.cuda.mem_get_info()[0] if device == "cuda" else psutil.virtual_memory().available
     need = llama_cost(config, 1, bits=BITS[precision])["weights_gb"]
     if need > free / 1e9:
         raise InputError(
             f"{name} needs {need:.1f} GB in {precision} and {free / 1e9:.1f} GB are free; "
-            f"take another precision ({', '.join(PRECISIONS[1:])}) or a smaller model."
+            f"take another precision ({', '.join(BITS)}) or a smaller model."
         )
+    if precision != "4bit":
+        return {"dtype": DTYPES[precision]}
+    four = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": torch.bfloat16}
+    four = BitsAndBytesConfig(load_in_4bit=True, **four)
+    return {"dtype": torch.bfloat16, "quantization_config": four, "device_map": {"": 0}}
 
 
 def llama_cost(

@@ -17,6 +17,7 @@ import contextlib
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seg_lib.errors import InputError
@@ -120,13 +121,14 @@ class TextEncoder(nn.Module):
         Raises:
             InputError: a NoteCache with ``prompts_first``, or more tokens than the model can read.
         """
-        longest = max(map(len, notes.states)) if isinstance(notes, NoteCache) else len(notes.ids[0])
+        known = isinstance(notes, NoteCache)
+        longest = max(map(len, notes.states)) if known else notes.ids.shape[1]
         if longest + self.prompts.shape[1] + 1 > self.longest:
             raise InputError(f"{longest} tokens and the prompts: the model reads {self.longest}.")
         with own_precision(self.seg.device):
             if self.order == "note_first":
-                return self._after(notes if isinstance(notes, NoteCache) else self.remember(notes))
-            if isinstance(notes, NoteCache):
+                return self._after(notes if known else self.remember(notes))
+            if known:
                 raise InputError(
                     "with order='prompts_first' the note is computed anew in every step; "
                     "take order='note_first' to remember notes."
@@ -163,14 +165,12 @@ class TextEncoder(nn.Module):
 
     def _before(self, notes: NoteTokens) -> Tensor | tuple[Tensor, Tensor]:
         """[BOS] p1 … pL note <SEG>, padding behind it, where a causal model does not look."""
-        batch, (sequences, length, width) = len(notes), self.prompts.shape
+        batch, (sequences, length, _) = len(notes), self.prompts.shape
         words = self.language_model.embed_tokens(notes.ids)  # (B, T, W)
         words = words[:, None].expand(-1, sequences, -1, -1)
         learned = self.prompts.to(words.dtype).expand(batch, -1, -1, -1)
-        end = self.seg.to(words.dtype).expand(batch, sequences, 1, width)
-        line = torch.cat(
-            [words[:, :, :1], learned, words[:, :, 1:], end], 2
-        )  # (B, P, T + L + 1, W)
+        line = torch.cat([words[:, :, :1], learned, words[:, :, 1:]], 2)
+        line = F.pad(line, (0, 0, 0, 1))  # (B, P, T + L + 1, W), a place more for <SEG>
         place = torch.arange(line.shape[2], device=line.device)
         last = (length + notes.mask.sum(1))[:, None]  # (B, 1), where <SEG> belongs
         line = torch.where((place == last)[:, None, :, None], self.seg.to(line.dtype), line)
