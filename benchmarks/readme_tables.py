@@ -118,6 +118,35 @@ def real3d() -> str:
     return markdown_table(rows) + note
 
 
+def text() -> str:
+    """Text-guided segmentation: what the note is worth, and its controls."""
+    path = RESULTS / "text_guided.json"
+    if not path.is_file():
+        return "Not measured yet."
+    result = json.loads(path.read_text())
+    rows = []
+    for name, found in result["table"].items():
+        d = found["dice"]
+        row = {
+            "told": name,
+            "n": d["n"],
+            "Dice (95 % interval)": interval(d["mean"], d["low"], d["high"]),
+        }
+        row["each seed"] = ", ".join(f"{value:.3f}" for value in found["dice_by_seed"])
+        rows.append(row)
+    gains = [
+        f"{name}: {g['difference']:+.3f} ({g['low']:+.3f} to {g['high']:+.3f})"
+        for name, g in result["gains"].items()
+    ]
+    moved = result["moved"]
+    note = (
+        f"\n\nSeeds {result['seeds']}. Dice gained by case, {'; '.join(gains)}. "
+        f"Told the wrong side, the network drew there in {moved['moved']} of {moved['n']} cases "
+        "with nodules in both lungs."
+    )
+    return markdown_table(rows) + note
+
+
 def windows() -> str:
     """Sliding-window inference: times beside MONAI as usually called."""
     path = RESULTS / "inference_speed.json"
@@ -233,7 +262,7 @@ def steps() -> str:
 
 
 TABLES = {"lessons": lessons, "phantom": phantom, "real": real, "compare": compare}
-TABLES |= {"speed": speed, "steps": steps, "real3d": real3d, "windows": windows}
+TABLES |= {"speed": speed, "steps": steps, "real3d": real3d, "text": text, "windows": windows}
 TABLES |= {"dicom": dicom, "deidentification": deidentification}
 
 

@@ -17,6 +17,14 @@ from seg_lib.errors import DataWarning, InputError, Interrupted, TrainingError
 
 INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: try again
 PROFILE = {"default": "laptop", "help": "smoke, laptop, gpu or paper"}
+TRAIN_WORDS = {
+    "task": {"help": "slices2d, volumes3d or text3d"},
+    "--network": {"help": "default: the task's own"},
+    "--profile": PROFILE,
+    "--seed": {"type": int, "default": 0},
+    "--minutes": {"type": float, "help": "stop after so many minutes"},
+    "--resume": {"action": "store_true", "help": "go on from the last checkpoint"},
+}
 JOB_WORDS = {
     "task": {"help": "slices2d, volumes3d, text3d, or the number of a lesson"},
     "--scheduler": {"required": True, "help": "slurm or sge"},
@@ -167,12 +175,8 @@ def build_parser() -> argparse.ArgumentParser:
     word("--hospital", default="home", help="of thorax_notes: home, external1 or external2")
     add_conversions(add)
     word = add(train, "--data", "--out")
-    word("task", help="slices2d, volumes3d or text3d")
-    word("--network", help="default: the task's own")
-    word("--profile", **PROFILE)
-    word("--seed", type=int, default=0)
-    word("--minutes", type=float, help="stop after so many minutes")
-    word("--resume", action="store_true", help="go on from the last checkpoint")
+    for name, how in TRAIN_WORDS.items():
+        word(name, **how)
     word = add(job, "--data", "--out")
     for name, how in JOB_WORDS.items():
         word(name, **how)

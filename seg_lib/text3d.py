@@ -9,7 +9,7 @@ each of its few patients, and never needs to read. Taught in notebook 15.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,24 +18,31 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from seg_lib import losses
 from seg_lib.course.profiles import Settings
 from seg_lib.data.nifti import Volume, read_image
 from seg_lib.data.patches import NotedPatches, greys, positions_of
 from seg_lib.data.volumes import Preparation, Prepared, prepare
+from seg_lib.errors import Interrupted
 from seg_lib.inference import SlidingWindow, foreground_of, mask_of, sliding_window
 from seg_lib.memory import keep_memory
-from seg_lib.metrics import dice
 from seg_lib.models import build_model
 from seg_lib.models.language_model import load_language_model
 from seg_lib.models.presets import sizes_for
 from seg_lib.models.text_encoder import TextEncoder
 from seg_lib.models.text_guided import TextGuided
 from seg_lib.processes import batch_per_process
+from seg_lib.run_log import read_history
 from seg_lib.small_llama import train_small_llama
 from seg_lib.steps import text_segmentation_step
 from seg_lib.training import fit, load_weights, seed_everything
-from seg_lib.volumes3d import LOSSES, Parts, preparation_of, score_masks, sliding_of
+from seg_lib.volumes3d import (
+    LOSSES,
+    Parts,
+    preparation_of,
+    score_masks,
+    sliding_of,
+    volume_validation,
+)
 
 LANGUAGE_MODEL = "language_model"  # folder beside the weights, where a small Llama was trained
 
@@ -67,6 +74,16 @@ def logits_of(model: TextGuided, volume: Prepared, note: str | None, how: Slidin
     image = torch.from_numpy(volume.image)[None]
     whole = torch.cat([image, positions_of(volume.image.shape)])[None]
     return sliding_window(Told(model, note), whole, how)
+
+
+def own_note(model: TextGuided, volume: Prepared, how: SlidingWindow) -> Tensor:
+    """Logits of a volume with the note that came with it."""
+    return logits_of(model, volume, volume.case.note, how)
+
+
+def no_note(model: TextGuided, volume: Prepared, how: SlidingWindow) -> Tensor:
+    """Logits of a volume by the image alone."""
+    return logits_of(model, volume, None, how)
 
 
 def predict_noted(
@@ -123,7 +140,10 @@ def train_text(parts: Parts, out: str | Path, sizes: Settings, seed: int, **how:
         out: folder of the run; the image-only network is kept in its folder ``image_only``.
         sizes: see lesson 15 in `seg_lib.course.sizes`.
         seed: of weights, patches and notes.
-        how: ``minutes``, ``resume``, ``with_notes`` (False goes on without text in step 3).
+        how: ``minutes`` of each step, ``resume``, ``with_notes`` (False: no text in step 3).
+
+    Raises:
+        Interrupted: by a signal or by ``minutes``.
     """
     train, val, _ = parts
     out, with_notes, resume = Path(out), how.get("with_notes", True), how.get("resume", False)
@@ -132,57 +152,41 @@ def train_text(parts: Parts, out: str | Path, sizes: Settings, seed: int, **how:
     name = language_model_for(out, sizes, seed)
     numbers = sizes_for("text_unet3d", 0, sizes.preset)
     model = text_guided(name, sizes.encoder, numbers)
-    about = {"task": "text3d", "network": "text_unet3d", "sizes": numbers}
-    about |= {"encoder": sizes.encoder, "patch": list(sizes.patch), "with_notes": with_notes}
-    about |= {"language_model": sizes.language_model or LANGUAGE_MODEL}
-    about["preparation"] = dataclasses.asdict(preparation_of(sizes))
+    about = {"with_notes": with_notes, "sizes": numbers} | _about(sizes)
 
-    def run(folder: Path, notes: bool, epochs: int, **how: Any) -> None:
+    def run(folder: Path, notes: bool, epochs: int, minutes=None, **hard: Any) -> None:
         """One training; afterwards the model has its best weights."""
+        drawn = {"patches": sizes.patches, "positives": sizes.positives, "augment": greys}
+        drawn |= {"batch_size": batch_per_process(sizes.batch_size), "seed": seed}
         batches = NotedPatches(
-            train,
-            sizes.patch,
-            batch_size=batch_per_process(sizes.batch_size),
-            patches=sizes.patches,
-            positives=sizes.positives,
-            augment=greys,
-            seed=seed,
-            other_note=sizes.other_note if notes else 0.0,
-            hard=how.get("hard"),
+            train, sizes.patch, other_note=sizes.other_note if notes else 0.0, **drawn, **hard
         )
-        config = dataclasses.replace(sizes.train_config(seed, how.get("minutes")), epochs=epochs)
+        config = dataclasses.replace(sizes.train_config(seed, minutes), epochs=epochs)
         step = partial(text_segmentation_step, loss=LOSSES[sizes.loss], with_notes=notes)
-        validate = noted_validation(val, sliding_of(sizes), notes)
-        fit(model, step, batches, config, folder, validate, resume=resume, about=about)
+        validate = volume_validation(val, sliding_of(sizes), own_note if notes else no_note)
+        goes_on = resume and (folder / "last.safetensors").exists()
+        fit(model, step, batches, config, folder, validate, resume=goes_on, about=about)
+        if (stopped := read_history(folder)["stopped"]) in ("minutes", "signal"):
+            raise Interrupted(f"{folder}: stopped ({stopped}) and saved; --resume goes on.")
         load_weights(model, folder / "best.safetensors")
 
-    run(out / "image_only", False, sizes.image_epochs)
-    hard = [false_alarms(model, volume, sizes) for volume in train]
-    run(out, with_notes, sizes.epochs, hard=hard, minutes=how.get("minutes"))
+    minutes = how.get("minutes")
+    run(out / "image_only", False, sizes.image_epochs, minutes)
+    model.standardise([volume.case.note for volume in train])
+    hard = [false_alarms(model, volume, sizes) for volume in train] if with_notes else None
+    run(out, with_notes, sizes.epochs, minutes, hard=hard)
     return model
 
 
-def noted_validation(
-    volumes: Sequence[Prepared], how: SlidingWindow, with_notes: bool = True
-) -> Callable[[nn.Module], dict[str, float]]:
-    """What ``fit`` asks after an epoch: mean Dice and DiceCE over whole volumes."""
-
-    def validate(model: nn.Module) -> dict[str, float]:
-        found = []
-        for volume in volumes:
-            logits = logits_of(model, volume, volume.case.note if with_notes else None, how)
-            label = torch.from_numpy(volume.label)[None, None].long()
-            mask = foreground_of(logits) >= 0.5
-            found.append((float(losses.dice_ce(logits, label)), dice(mask, volume.label)))
-        loss, score = np.mean(found, axis=0).tolist()
-        return {"loss": loss, "score": score, "dice": score}
-
-    return validate
+def _about(sizes: Settings) -> dict[str, Any]:
+    about = {"task": "text3d", "network": "text_unet3d", "patch": list(sizes.patch)}
+    about |= {"language_model": sizes.language_model or LANGUAGE_MODEL, "encoder": sizes.encoder}
+    return about | {"preparation": dataclasses.asdict(preparation_of(sizes))}
 
 
 def false_alarms(model: TextGuided, volume: Prepared, sizes: Settings) -> np.ndarray:
     """Flat indices of voxels that the image-only network takes for the tumour and that are none."""
-    found = foreground_of(logits_of(model, volume, None, sliding_of(sizes))) >= 0.25
+    found = foreground_of(no_note(model, volume, sliding_of(sizes))) >= 0.25
     return np.flatnonzero(found & (volume.label == 0))
 
 

@@ -31,6 +31,7 @@ from seg_lib.processes import batch_per_process
 from seg_lib.steps import segmentation_step
 from seg_lib.training import fit, load_weights, seed_everything
 
+Predict = Callable[[nn.Module, Prepared, SlidingWindow], Tensor]
 Parts = tuple[list[Prepared], list[Prepared], list[Prepared]]  # train, val, test
 
 
@@ -81,15 +82,20 @@ def volumes3d_parts(data: str | Path, work: str | Path, sizes: Settings, seed: i
     return tuple(load_volumes(cases, preparation_of(sizes)) for cases in parts.values())
 
 
+def volume_logits(model: nn.Module, volume: Prepared, how: SlidingWindow) -> Tensor:
+    """Logits (1, K, X, Y, Z) of a prepared volume."""
+    return sliding_window(model, torch.from_numpy(volume.image)[None, None], how)
+
+
 def volume_validation(
-    volumes: Sequence[Prepared], how: SlidingWindow
+    volumes: Sequence[Prepared], how: SlidingWindow, predict: Predict = volume_logits
 ) -> Callable[[nn.Module], dict[str, float]]:
     """What ``fit`` asks after an epoch: mean Dice and DiceCE over whole volumes."""
 
     def validate(model: nn.Module) -> dict[str, float]:
         found = []
         for volume in volumes:
-            logits = sliding_window(model, torch.from_numpy(volume.image)[None, None], how)
+            logits = predict(model, volume, how)
             label = torch.from_numpy(volume.label)[None, None].long()
             mask = foreground_of(logits) >= 0.5
             found.append((float(losses.dice_ce(logits, label)), dice(mask, volume.label)))

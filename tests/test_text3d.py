@@ -11,6 +11,7 @@ import torch
 from seg_lib import cli, tasks, text3d, volumes3d
 from seg_lib.course.profiles import Settings, settings
 from seg_lib.data.phantom import make_phantom
+from seg_lib.errors import Interrupted
 from seg_lib.inference import SlidingWindow
 from seg_lib.training import load_checkpoint
 
@@ -54,7 +55,7 @@ def test_training_from_the_command_line(run):
     assert (about["task"], about["language_model"]) == ("text3d", "language_model")
     assert (run / "language_model" / "config.json").exists()
     names = {name.split(".")[0] for name in tensors}
-    assert names == {"unet", "encoder"}
+    assert names == {"unet", "encoder", "mean", "spread"}
     assert {name for name in tensors if name.startswith("encoder")} == {
         "encoder.prompts",
         "encoder.seg",
@@ -70,6 +71,15 @@ def test_step_three_begins_with_the_image_only_network(run):
     assert any(not torch.equal(before[name], after[name]) for name in listening)
 
 
+def test_a_training_stopped_in_its_first_step_goes_on(phantoms, tmp_path):
+    parts = volumes3d.volumes3d_parts(phantoms, None, TINY, 0)
+    with pytest.raises(Interrupted, match="image_only.*--resume"):
+        text3d.train_text(parts, tmp_path, TINY, 0, minutes=0)
+    text3d.train_text(parts, tmp_path, TINY, 0, resume=True)
+    for folder, epochs in ((tmp_path / "image_only", 1), (tmp_path, 2)):
+        assert len(json.loads((folder / "history.json").read_text())["history"]) == epochs
+
+
 def test_prediction_with_a_table_of_notes(run, phantoms, tmp_path, capsys):
     images = sorted((phantoms / "images").iterdir())[:2]
     words = ["predict", str(run), *map(str, images), "--out", str(tmp_path)]
@@ -82,6 +92,17 @@ def test_prediction_with_a_table_of_notes(run, phantoms, tmp_path, capsys):
     assert cli.main([*words, "--notes", str(table)]) == 1
     said = capsys.readouterr()
     assert "no note of" in said.err and "done 1, failed 1" in said.out
+
+
+def test_states_are_standardised_over_the_training_notes(model, phantoms):
+    train = volumes3d.volumes3d_parts(phantoms, None, TINY, 0)[0]
+    notes = sorted({volume.case.note for volume in train})
+    model.standardise(notes)
+    with torch.no_grad():
+        states = model.states(notes)
+    assert torch.allclose(states.mean(0), torch.zeros_like(states[0]), atol=1e-4)
+    spread = states.std(0, correction=0)
+    assert torch.allclose(spread[model.spread > 1e-3], torch.ones(1), atol=1e-2)
 
 
 def test_the_note_changes_the_answer_and_the_same_note_does_not(model, volume):

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from seg_lib.checkpoints import load_checkpoint, save_checkpoint
 from seg_lib.costs import parameters
@@ -10,8 +11,14 @@ from seg_lib.errors import InputError
 from seg_lib.losses import dice_ce
 from seg_lib.models import build_model
 from seg_lib.models.presets import sizes_for
-from seg_lib.models.text_unet3d import Block, TextUNet3d, UpStep, build_text_unet3d
-from seg_lib.models.two_way import CrossAttention, Listen
+from seg_lib.models.text_unet3d import (
+    Block,
+    TextUNet3d,
+    UpStep,
+    build_text_unet3d,
+    take_batch_norms,
+)
+from seg_lib.models.two_way import CrossAttention, Fusion, Listen
 
 TINY = {"text_width": 6, "features": (4, 8, 8), "heads": 2}
 RELEASED = (48, 48, 96, 192, 384)
@@ -187,7 +194,7 @@ def sam(listen, width, heads, hidden):
 @pytest.mark.parametrize("positions", [False, True])
 def test_listening_is_the_two_way_transformer_of_sam(positions):
     torch.manual_seed(0)
-    listen = Listen(6, 16, 4, 24, positions)
+    listen = Listen(6, 16, 24, Fusion(heads=4, positions=positions))
     for norm in [norm for layer in listen.layers for norm in layer.norms]:
         torch.nn.init.normal_(norm.weight), torch.nn.init.normal_(norm.bias)
     image, text = torch.randn(2, 16, 3, 4, 5), torch.randn(2, 2, 6)
@@ -301,9 +308,9 @@ def test_without_positions_a_voxel_does_not_know_where_it_is():
     def shuffled(x):
         return x.flatten(2)[..., order].reshape(x.shape)
 
-    listen = Listen(6, 8, 2, 8, positions=False)
+    listen = Listen(6, 8, 8, Fusion(heads=2))
     assert torch.allclose(listen(shuffled(image), text), shuffled(listen(image, text)), atol=1e-5)
-    listen = Listen(6, 8, 2, 8, positions=True)
+    listen = Listen(6, 8, 8, Fusion(heads=2, positions=True))
     here = grid(4).repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)
     stay = listen(shuffled(image), text, here)
     assert not torch.allclose(stay, shuffled(listen(image, text, here)), atol=1e-3)
@@ -344,6 +351,32 @@ def test_attention_maps():
     assert torch.equal(one, torch.ones_like(one)), "a single vector is heard by all alike"
     logits = model(image, text)
     assert torch.equal(model(image, text), logits), "looking leaves nothing behind"
+
+
+def test_with_a_register_a_voxel_can_turn_away_from_the_only_note():
+    image, text = batch(n_text=1)
+    plain, model = tiny(), tiny(registers=2)
+    maps = model.attention_maps(image, text)
+    shares = maps[0].voxel_to_text
+    assert shares.shape[1] == 3, "the note and two registers"
+    assert torch.allclose(shares.sum(1), torch.ones_like(shares[:, 0]))
+    assert shares[:, 0].std() > 0, "not all voxels listen alike"
+    widths = [stage.registers.shape[1] for stage in model.listen.values()]
+    assert parameters(model) - parameters(plain) == 2 * sum(widths)
+
+
+def test_a_batch_norm_keeps_what_is_the_same_in_a_whole_patch_and_an_instance_norm_does_not():
+    """Two patches that differ by a constant, such as "this is the place that the note means"."""
+    patch = torch.randn(1, 4, 6, 6, 6)
+    both = torch.cat([patch, patch + 1])
+    block = nn.Sequential(nn.InstanceNorm3d(4))
+    one, other = block(both)
+    assert torch.allclose(one, other, atol=1e-5)
+    take_batch_norms(block)
+    one, other = block(both)
+    assert isinstance(block[0], nn.BatchNorm3d) and (other - one).min() > 0.5
+    kinds = {type(part) for part in tiny(norm="batch").modules()}
+    assert nn.BatchNorm3d in kinds and nn.InstanceNorm3d not in kinds
 
 
 def test_attention_maps_are_of_the_last_exchange_by_hand():

@@ -24,8 +24,8 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "segresnet": {"paper": {"features": 32}, "small": {"features": 8}},
     "text_unet3d": {
         "paper": {},
-        "small": {"features": (16, 32, 64, 96), "heads": 4, "norm": "batch", "output": "full"}
-        | {"positions": True, "classes": 1},
+        "small": {"features": (16, 32, 64, 96), "heads": 1, "norm": "batch", "output": "full"}
+        | {"positions": True, "registers": 2, "classes": 1},
     },
 }
 

@@ -2,12 +2,13 @@
 
 The note goes through the tokenizer and the text encoder (a frozen Llama with learned prompts) and
 becomes (B, P, width); with it the network looks at the image. All notes of a data set share most
-of what a language model makes of them; the batch norm in between leaves what differs.
+of what a language model makes of them; ``standardise`` leaves what differs.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from seg_lib.models.text_encoder import NoteCache, NoteTokens, TextEncoder, tokenize_notes
@@ -29,7 +30,9 @@ class TextGuided(nn.Module):
         super().__init__()
         self.unet, self.encoder = unet, encoder
         self.tokenizer, self.budget = tokenizer, budget
-        self.norm = nn.BatchNorm1d(encoder.prompts.shape[0] * encoder.width, momentum=0.02)
+        shape = encoder.prompts.shape[0], encoder.width
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("spread", torch.ones(shape))
         self.n_cut: dict[str, int] = {}  # note -> tokens that were too many
         self.remembered: dict[str, tuple[Tensor, Tensor]] = {}  # with order="note_first"
 
@@ -51,9 +54,15 @@ class TextGuided(nn.Module):
         return self.unet(image, self.states(notes), positions)
 
     def states(self, notes: Sequence[str]) -> Tensor:
-        """What the language model makes of the notes, normalised: (B, P, width)."""
-        found = self._read(notes)
-        return self.norm(found.flatten(1)).view_as(found)
+        """What the language model makes of the notes, standardised: (B, P, width)."""
+        return (self._read(notes) - self.mean) / self.spread
+
+    @torch.no_grad()
+    def standardise(self, notes: Sequence[str]) -> None:
+        """From now on ``states`` has mean 0 and spread 1 over these notes of the training."""
+        found = torch.cat([self._read([note]) for note in sorted(set(notes))])
+        self.mean.copy_(found.mean(0))
+        self.spread.copy_(found.std(0, correction=0).clamp(min=1e-3))
 
     def _read(self, notes: Sequence[str]) -> Tensor:
         if self.encoder.order == "prompts_first":

@@ -16,13 +16,10 @@ code differ in *when*, so both can be had:
     align="after"   the encoder runs to the bottom without the text, then all stages listen (code)
     align="during"  each stage listens before the next one begins (described)
     skips="aligned" the decoder gets the maps that have listened (code), "raw" those before
-                    (described)
 
-Three things of the released network to know: its first stage already halves the image and nothing
-returns to full resolution but one transposed convolution, so contours are steps of 2 voxels
-(``output="full"`` sets the image beside it). But for the zeros beyond its border, nothing tells the
-network *where in the body* a patch lies, so that "left" means little (``positions=True`` does). And
-its last attention, whose outcome is thrown away, never learned; here it is not built.
+As released, the first stage already halves the image, so contours are steps of 2 voxels (but with
+``output="full"``); nothing but the zeros beyond the border tells *where in the body* a patch lies
+(``positions=True`` does); and the last attention never learned, so here it is not built.
 
 Sources: Oh et al. 2024, https://arxiv.org/abs/2311.01908 and github.com/tvseg/MM-LLM-RO.
 """
@@ -114,8 +111,8 @@ class TextUNet3d(nn.Module):
         self.encoder = nn.ModuleList(Block(n_in, n_out, stride=2) for n_in, n_out in steps)
         self.listen = nn.ModuleDict()
         for stage in self.fusion.stages(features):
-            sizes = features[stage], self.fusion.heads, features[0] * 2**stage
-            self.listen[str(stage)] = Listen(text_width, *sizes, self.fusion.positions)
+            sizes = text_width, features[stage], features[0] * 2**stage
+            self.listen[str(stage)] = Listen(*sizes, self.fusion)
         self.decoder = nn.ModuleList()
         for n_out, n_deep in reversed(steps[1:]):
             self.decoder.append(UpStep(n_deep, n_out, n_out, residual=not self.decoder))
@@ -186,7 +183,7 @@ class TextUNet3d(nn.Module):
                 hook.remove()
         maps = {}
         for stage, layer in last.items():
-            shape = (*text.shape[:2], *(n // 2 ** (stage + 1) for n in image.shape[2:]))
+            shape = (len(text), -1, *(n // 2 ** (stage + 1) for n in image.shape[2:]))
             by_voxel, by_text = weights[layer.voxel_to_text].mT, weights[layer.text_to_voxel]
             maps[stage] = AttentionMaps(by_voxel.reshape(shape), by_text.reshape(shape))
         return maps
@@ -245,7 +242,6 @@ def build_text_unet3d(
 
     The release counts 21,486,688: 65,536 more are the learned prompts, which belong to the text
     encoder here, and 399,744 are in attention that never learned. ``fusion`` goes to ``Fusion``.
-    To start from an image-only network, ``model.load_state_dict(model.state_dict() | image_only)``.
 
     Taught in notebook 15.
     """

@@ -41,6 +41,9 @@ class Fusion:
         fused_stages: which stages listen, 0 the finest; None is all whose outcome is used. The
             finest has seven times the voxels of all others together.
         positions: ``forward`` also takes where in the body each voxel lies.
+        registers: learned vectors beside those of the text, 0 as released. A voxel must listen to
+            somebody; with a register it can turn away from a note that does not mean it. SAM has
+            such vectors too, its output tokens.
     """
 
     heads: int = 8
@@ -48,6 +51,7 @@ class Fusion:
     skips: str = "aligned"
     fused_stages: Sequence[int] | None = None
     positions: bool = False
+    registers: int = 0
 
     def stages(self, features: Sequence[int]) -> list[int]:
         """The stages that listen, checked against the features of the network.
@@ -81,7 +85,10 @@ class Fusion:
 
 
 class AttentionMaps(NamedTuple):
-    """Who looked at whom, the mean over heads, each (B, N, x, y, z) for N text vectors."""
+    """Who looked at whom, the mean over heads, each (B, N, x, y, z).
+
+    N counts the text vectors and, behind them, the registers.
+    """
 
     voxel_to_text: Tensor  # share of text vector n in what a voxel hears; sums to 1 over N
     text_to_voxel: Tensor  # where text vector n looks; sums to 1 over the voxels
@@ -156,9 +163,11 @@ class TwoWayLayer(nn.Module):
 class Listen(nn.Module):
     """One stage and the text: two exchanges, of which the image is kept."""
 
-    def __init__(self, text_width: int, width: int, heads: int, hidden: int, positions: bool):
+    def __init__(self, text_width: int, width: int, hidden: int, how: Fusion):
         super().__init__()
+        heads, positions = how.heads, how.positions
         self.project = nn.Linear(text_width, width)
+        self.registers = nn.Parameter(torch.randn(how.registers, width)) if how.registers else None
         self.place = nn.Linear(9, width) if positions else None
         if positions:
             nn.init.normal_(self.place.weight)  # the usual, smaller start is hardly heard
@@ -167,6 +176,8 @@ class Listen(nn.Module):
     def forward(self, image: Tensor, text: Tensor, positions: Tensor | None = None) -> Tensor:
         """(B, width, x, y, z), (B, N, text_width), (B, 3, X, Y, Z) -> (B, width, x, y, z)."""
         name = self.project(text.to(self.project.weight.dtype))
+        if self.registers is not None:
+            name = torch.cat([name, self.registers.expand(len(name), -1, -1).to(name.dtype)], 1)
         place = None if self.place is None else self._place(positions, image)
         text, tokens = self.layers[0](name, image.flatten(2).transpose(1, 2), None, place)
         for layer in self.layers[1:]:
