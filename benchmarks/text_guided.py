@@ -6,7 +6,8 @@ Every patient has two nodules or more and one tumour; the note says which it is.
 network of lesson 15 is trained with notes, and without them for as many steps from the same
 image-only start. Validation and test patients are scored together: the best epoch is the last one,
 so nothing was chosen on them. The notes are right but where a row says otherwise; the training saw
-notes as they come, some missing and some wrong.
+notes as they come, some missing and some wrong. "Other words" are new to the segmentation, not to
+the small Llama, which has read all three wordings.
 """
 
 import argparse

@@ -34,10 +34,8 @@ SIZES |= {"initializer_range": 0.06}  # near 1/√128; 0.02, made for wide model
 SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 TOKENS = 1024  # of the vocabulary; the 256 bytes are among them, so any text can be written
 NOTES, BATCH = 4000, 16
-KEY_WORDS, WEIGHT = (
-    ("side", "lobe", "t", "stage"),
-    10.0,
-)  # so much more than a token of the note counts
+KEY_WORDS = ("side", "lobe", "t", "stage")
+WEIGHT = 10.0  # of a key word, where a token of the note counts 1
 SHARES = (0.0, 0.2, 1.0)  # of the other facts that a note tells; short ones teach faster
 LETTERS = {"t": ["T1a", "T1b", "T1c", "T2a", "T2b", "T3", "T4"], "n": ["N0", "N1", "N2", "N3"]}
 LETTERS |= {"m": ["M0", "M1a"], "stage": ["IA1", "IA2", "IA3", "IB", "IIA", "IIB", "IIIA", "IVA"]}
