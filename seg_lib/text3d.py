@@ -22,7 +22,7 @@ from seg_lib.course.profiles import Settings
 from seg_lib.data.nifti import Volume, read_image
 from seg_lib.data.patches import NotedPatches, greys, positions_of
 from seg_lib.data.volumes import Preparation, Prepared, prepare
-from seg_lib.errors import Interrupted
+from seg_lib.errors import InputError, Interrupted
 from seg_lib.inference import SlidingWindow, foreground_of, mask_of, sliding_window
 from seg_lib.memory import keep_memory
 from seg_lib.models import build_model
@@ -30,7 +30,7 @@ from seg_lib.models.language_model import load_language_model
 from seg_lib.models.presets import sizes_for
 from seg_lib.models.text_encoder import TextEncoder
 from seg_lib.models.text_guided import TextGuided
-from seg_lib.processes import batch_per_process
+from seg_lib.processes import n_processes
 from seg_lib.run_log import read_history
 from seg_lib.small_llama import train_small_llama
 from seg_lib.steps import text_segmentation_step
@@ -143,21 +143,23 @@ def train_text(parts: Parts, out: str | Path, sizes: Settings, seed: int, **how:
         how: ``minutes`` of each step, ``resume``, ``with_notes`` (False: no text in step 3).
 
     Raises:
+        InputError: several processes; in step 1 a part of the network has no gradient.
         Interrupted: by a signal or by ``minutes``.
     """
+    if n_processes() > 1:
+        raise InputError("text3d trains in one process; start it without torchrun and --gpus 1.")
     train, val, _ = parts
     out, with_notes, resume = Path(out), how.get("with_notes", True), how.get("resume", False)
     keep_memory()
     seed_everything(seed)
-    name = language_model_for(out, sizes, seed)
     numbers = sizes_for("text_unet3d", 0, sizes.preset)
-    model = text_guided(name, sizes.encoder, numbers)
+    model = text_guided(language_model_for(out, sizes, seed), sizes.encoder, numbers)
     about = {"with_notes": with_notes, "sizes": numbers} | _about(sizes)
 
     def run(folder: Path, notes: bool, epochs: int, minutes=None, **hard: Any) -> None:
         """One training; afterwards the model has its best weights."""
         drawn = {"patches": sizes.patches, "positives": sizes.positives, "augment": greys}
-        drawn |= {"batch_size": batch_per_process(sizes.batch_size), "seed": seed}
+        drawn |= {"batch_size": sizes.batch_size, "seed": seed}
         batches = NotedPatches(
             train, sizes.patch, other_note=sizes.other_note if notes else 0.0, **drawn, **hard
         )
@@ -170,11 +172,10 @@ def train_text(parts: Parts, out: str | Path, sizes: Settings, seed: int, **how:
             raise Interrupted(f"{folder}: stopped ({stopped}) and saved; --resume goes on.")
         load_weights(model, folder / "best.safetensors")
 
-    minutes = how.get("minutes")
-    run(out / "image_only", False, sizes.image_epochs, minutes)
+    run(out / "image_only", False, sizes.image_epochs, how.get("minutes"))
     model.standardise([volume.case.note for volume in train])
     hard = [false_alarms(model, volume, sizes) for volume in train] if with_notes else None
-    run(out, with_notes, sizes.epochs, minutes, hard=hard)
+    run(out, with_notes, sizes.epochs, how.get("minutes"), hard=hard)
     return model
 
 

@@ -11,7 +11,7 @@ import torch
 from seg_lib import cli, tasks, text3d, volumes3d
 from seg_lib.course.profiles import Settings, settings
 from seg_lib.data.phantom import make_phantom
-from seg_lib.errors import Interrupted
+from seg_lib.errors import InputError, Interrupted
 from seg_lib.inference import SlidingWindow
 from seg_lib.training import load_checkpoint
 
@@ -78,6 +78,12 @@ def test_a_training_stopped_in_its_first_step_goes_on(phantoms, tmp_path):
     text3d.train_text(parts, tmp_path, TINY, 0, resume=True)
     for folder, epochs in ((tmp_path / "image_only", 1), (tmp_path, 2)):
         assert len(json.loads((folder / "history.json").read_text())["history"]) == epochs
+
+
+def test_several_processes_are_refused(phantoms, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="one process"):
+        text3d.train_text(([], [], []), tmp_path, TINY, 0)
 
 
 def test_prediction_with_a_table_of_notes(run, phantoms, tmp_path, capsys):

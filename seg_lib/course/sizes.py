@@ -167,8 +167,8 @@ TABLE = {
     },
     "10": {
         "smoke": PATCHES
-        | {"n_cases": 12, "epochs": 14, "timed_preset": "small", "budget_s": 60}
-        | {"budget_mb": 3500},
+        | {"size": (112, 112, 24), "n_cases": 10, "epochs": 7, "timed_preset": "small"}
+        | {"budget_s": 60, "budget_mb": 3500},
         "laptop": PATCHES
         | {"n_cases": 48, "epochs": 10, "validate_every": 5, "budget_s": 300, "budget_mb": 4000},
         "gpu": PATCHES
@@ -184,7 +184,8 @@ TABLE = {
     },
     "11": {
         "smoke": PATCHES
-        | {"n_cases": 12, "epochs": 8, "window": (32, 32, 16), "overlaps": (0.0, 0.5)}
+        | {"size": (112, 112, 24), "n_cases": 9, "epochs": 6, "overlaps": (0.0, 0.5)}
+        | {"window": (32, 32, 16)}
         | {"n_judged": 2, "budget_s": 60, "budget_mb": 3500},
         "laptop": PATCHES
         | {"n_cases": 48, "epochs": 6, "window": (32, 32, 16), "n_judged": 3}
@@ -212,7 +213,7 @@ TABLE = {
     },
     "15": {
         "smoke": NOTED
-        | {"n_cases": 24, "image_epochs": 2, "epochs": 2, "llama_steps": 100}
+        | {"n_cases": 14, "image_epochs": 10, "epochs": 2, "llama_steps": 100}
         | {"budget_s": 60, "budget_mb": 3500},
         "laptop": NOTED | {"n_cases": 130, "budget_s": 300, "budget_mb": 4000},
         "gpu": NOTED
