@@ -167,7 +167,7 @@ TABLE = {
     },
     "10": {
         "smoke": PATCHES
-        | {"size": (112, 112, 24), "n_cases": 10, "epochs": 7, "timed_preset": "small"}
+        | {"size": (112, 112, 24), "n_cases": 10, "epochs": 11, "timed_preset": "small"}
         | {"budget_s": 60, "budget_mb": 3500},
         "laptop": PATCHES
         | {"n_cases": 48, "epochs": 10, "validate_every": 5, "budget_s": 300, "budget_mb": 4000},
