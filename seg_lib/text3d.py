@@ -111,7 +111,7 @@ def text_guided(
     tokenizer, llama = load_language_model(language_model)
     reader = TextEncoder(llama, **encoder)
     unet = build_model("text_unet3d", **sizes | {"text_width": reader.width})
-    return TextGuided(unet, reader, tokenizer)
+    return TextGuided(unet, reader, tokenizer).to(reader.seg.device)  # that of the Llama
 
 
 def build_as_trained(about: dict[str, Any], run_dir: Path) -> TextGuided:
