@@ -34,6 +34,7 @@ from seg_lib.volumes3d import preparation_of, volumes3d_parts
 RESULTS = Path(__file__).parent / "results" / "text_guided.json"
 OTHER_SIDE = {"left": "right", "right": "left"}
 UNSEEN_WORDING = 2  # hospital "home" writes in the wordings 0 and 1
+N_CASES = 130  # 91 to train on, 20 to validate and 19 to test
 EXTERNAL = ("external1", "external2")
 
 
@@ -96,7 +97,7 @@ def follows(model, volumes: Sequence[Prepared], rows: dict, sizes: Settings) -> 
 
 def one_seed(work: Path, sizes: Settings, seed: int) -> dict[str, Any]:
     """Rows of every control, and how often a wrong side was followed."""
-    folder = phantom(work, sizes.n_cases, sizes.size, "home")
+    folder = phantom(work, N_CASES, sizes.size, "home")
     parts = volumes3d_parts(folder, work, sizes, 0)
     judged, rows = parts[1] + parts[2], rows_of(folder)
     image_only = text3d.train_text(parts, work / f"image_{seed}", sizes, seed, with_notes=False)
@@ -152,6 +153,7 @@ def main() -> None:
         runs.append(json.loads(kept.read_text()))
     result = summarised(runs, words.seeds) | {"machine": machine()}
     result["sizes"] = {k: v for k, v in dataclasses.asdict(sizes)["sizes"].items() if v != ""}
+    result["sizes"] |= {"n_cases": N_CASES}
     write_text(words.out, json.dumps(result, indent=1) + "\n")
 
 

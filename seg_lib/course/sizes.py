@@ -185,8 +185,7 @@ TABLE = {
     "11": {
         "smoke": PATCHES
         | {"size": (112, 112, 24), "n_cases": 9, "epochs": 6, "overlaps": (0.0, 0.5)}
-        | {"window": (32, 32, 16)}
-        | {"n_judged": 2, "budget_s": 60, "budget_mb": 3500},
+        | {"window": (32, 32, 16), "n_judged": 2, "budget_s": 60, "budget_mb": 3500},
         "laptop": PATCHES
         | {"n_cases": 48, "epochs": 6, "window": (32, 32, 16), "n_judged": 3}
         | {"overlaps": (0.0, 0.25, 0.5, 0.7), "budget_s": 300, "budget_mb": 4000},
@@ -215,9 +214,9 @@ TABLE = {
         "smoke": NOTED
         | {"n_cases": 14, "image_epochs": 10, "epochs": 2, "llama_steps": 100}
         | {"budget_s": 60, "budget_mb": 3500},
-        "laptop": NOTED | {"n_cases": 130, "budget_s": 300, "budget_mb": 4000},
+        "laptop": NOTED | {"n_cases": 100, "budget_s": 300, "budget_mb": 4000},
         "gpu": NOTED
-        | {"n_cases": 200, "size": (128, 128, 48), "image_epochs": 20, "epochs": 40}
+        | {"n_cases": 100, "size": (128, 128, 48), "image_epochs": 20, "epochs": 40}
         | {"budget_s": 1200, "budget_mb": 12000},
         # Source 000: 100 patients, whole volumes, Llama-2-7B, 1000 epochs in 18 h on two A40.
         "paper": NOTED
