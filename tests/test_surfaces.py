@@ -352,7 +352,7 @@ def test_other_dimensions_are_refused(shape):
 def test_speed_against_the_peers(monkeypatch):
     """Best of several, in turn, so that a busy machine slows all alike.
 
-    MONAI is about 27 times slower on a quiet machine (benchmarks/results); 23 was seen on a busy one.
+    What is measured in peace stands in benchmarks/results; 23 times MONAI was seen on a busy machine.
     """
     program = Path(__file__).parents[1] / "benchmarks" / "metrics_speed.py"
     monkeypatch.syspath_prepend(program.parent)
