@@ -352,7 +352,7 @@ def test_other_dimensions_are_refused(shape):
 def test_speed_against_the_peers(monkeypatch):
     """Best of several, in turn, so that a busy machine slows all alike.
 
-    What is measured in peace stands in benchmarks/results; 23 times MONAI was seen on a busy machine.
+    What is measured in peace stands in benchmarks/results; here MONAI was once 23 times slower.
     """
     program = Path(__file__).parents[1] / "benchmarks" / "metrics_speed.py"
     monkeypatch.syspath_prepend(program.parent)
