@@ -11,7 +11,6 @@ the small Llama, which has read all three wordings.
 """
 
 import argparse
-import dataclasses
 import json
 import shutil
 from collections.abc import Sequence
@@ -152,7 +151,7 @@ def main() -> None:
             write_text(kept, json.dumps(one_seed(words.work, sizes, seed), default=float))
         runs.append(json.loads(kept.read_text()))
     result = summarised(runs, words.seeds) | {"machine": machine()}
-    result["sizes"] = {k: v for k, v in dataclasses.asdict(sizes)["sizes"].items() if v != ""}
+    result["sizes"] = {k: v for k, v in sizes.sizes.items() if v != ""}
     result["sizes"] |= {"n_cases": N_CASES}
     write_text(words.out, json.dumps(result, indent=1) + "\n")
 
