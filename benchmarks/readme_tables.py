@@ -188,6 +188,8 @@ SETS = {
     "nodules": "Real lung nodules, LIDC-IDRI",
     "pancreas": "Real pancreas slices, NIH Pancreas-CT",
 }
+# The pancreas slices are JPEG files without a spacing, so nothing there can be told in millimetres.
+MEASURED = dict.fromkeys(SETS, comparison.METRICS) | {"pancreas": ("dice", "iou", "rmse")}
 
 
 def compare() -> str:
@@ -204,12 +206,12 @@ def compare() -> str:
             told = ", ".join(f"{network} {n}" for network, n in epochs.items())
             parts.append(
                 f"**{title}, {kind}** ({result['size']} pixels, {len(result['seeds'])} seeds; "
-                f"epochs: {told}):\n\n" + markdown_table(comparison.score_table(result, kind))
+                f"epochs: {told}):\n\n"
+                + markdown_table(comparison.score_table(result, kind, MEASURED[name]))
             )
-        if name == "lung2d":
-            pairs = comparison.pair_table(result, "same samples")
-            parts += ["What they cost:", markdown_table(comparison.cost_table(result))]
-            parts += ["Differences in Dice, same samples:", markdown_table(pairs)]
+        pairs = comparison.pair_table(result, "same samples")
+        parts += ["What they cost:", markdown_table(comparison.cost_table(result))]
+        parts += ["Differences in Dice, same samples:", markdown_table(pairs)]
     return "\n\n".join(parts)
 
 

@@ -16,6 +16,7 @@ def main() -> int:
     words = parser.parse_args()
     commands = [["metrics_speed.py"], ["augmentation_speed.py"], ["training_speed.py"]]
     commands += [["dicom_speed.py"], ["text_cost.py"], ["text_guided.py"]]
+    commands += [["deidentification.py"]]
     commands += [["inference_speed.py"], ["compare_2d.py", "lung2d", "--same-time"]]
     if words.data:
         commands.append(["real_nodules_2d.py", "--data", words.data])

@@ -1,4 +1,4 @@
-"""The commands that turn given files into what the rest reads: pickles and DICOM."""
+"""The commands between the files of others and ours: pickles and DICOM, there and back."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +21,17 @@ def dicom_to_nifti(src_dir: Path, out: Path, **contours: Path | str | None) -> i
     return 0
 
 
+def mask_to_dicom(mask: Path, series_dir: Path, dst: Path, form: str, label: str) -> int:
+    """Write a mask as DICOM SEG or RTSTRUCT of its CT series, for a viewer or planning system."""
+    from seg_lib.data.dicom_masks import mask_to_rtstruct, mask_to_seg
+
+    {"seg": mask_to_seg, "rtstruct": mask_to_rtstruct}[form](mask, series_dir, dst, label)
+    print(f"{dst}: written.")
+    return 0
+
+
 def add_conversions(add: Callable) -> None:
-    """The two commands that turn given files into what the rest reads."""
+    """The commands between the files of others and ours."""
     word = add(pickle_to_png, "pickle", "out_dir")
     word("--size", type=int, default=256)
     word("--split", default="train", choices=["train", "val", "test"])
@@ -30,3 +39,6 @@ def add_conversions(add: Callable) -> None:
     word("--rtstruct", type=Path, help="contours drawn on this series")
     word("--roi", help="name of the region to fill")
     word("--mask-out", type=Path, help="its mask, a NIfTI file")
+    word = add(mask_to_dicom, "mask", "series_dir", "dst")
+    word("--form", default="seg", choices=["seg", "rtstruct"])
+    word("--label", default="Tumour", help="name of the segment or region")

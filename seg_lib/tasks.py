@@ -5,6 +5,7 @@
 
 import dataclasses
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from seg_lib.data.nifti import Volume, read_image, write_mask
 from seg_lib.data.notes import read_notes
 from seg_lib.data.slices import read_png, save_png
 from seg_lib.data.volumes import Preparation
-from seg_lib.errors import InputError, Interrupted
+from seg_lib.errors import DataWarning, InputError, Interrupted
 from seg_lib.files import write_text
 from seg_lib.inference import SlidingWindow, predict_volume
 from seg_lib.models import build_model
@@ -27,7 +28,8 @@ from seg_lib.run_log import read_history
 from seg_lib.slice_inference import predict_slice, predict_slicewise
 from seg_lib.slices2d import score_on_slices, slices2d_parts, train_slices
 from seg_lib.tables import write_case_table
-from seg_lib.text3d import build_as_trained, predict_noted, score_on_noted, train_text
+from seg_lib.text3d import build_as_trained, score_on_noted, train_text
+from seg_lib.text_inference import predict_noted, warn_of_cut
 from seg_lib.training import load_checkpoint, load_weights
 from seg_lib.volumes3d import score_on_volumes, train_volumes, volumes3d_parts
 
@@ -50,7 +52,7 @@ class Task:
 
 
 def train_task(task: str, data: Path, out: Path, profile: str, seed: int, **how: Any) -> str:
-    """Train, score on the test cases beside the tuned threshold, write the results, say them.
+    """Train, score on the test cases beside a rival, write the results, say them.
 
     Args:
         task: of ``TASKS``.
@@ -165,28 +167,32 @@ def predict_padded(model: nn.Module, volume: Volume, window: tuple, size: int) -
 def predict_by_windows(model: nn.Module, about: dict[str, Any], image: Path, out: Path) -> None:
     """Mask of one volume from a 3D network, written as ``out``."""
     volume = read_image(image)
-    prepared_as = Preparation(**{k: _tuple(v) for k, v in about["preparation"].items()})
-    how = SlidingWindow(patch=tuple(about["patch"]))
-    write_mask(out, predict_volume(model, volume, prepared_as, how), volume)
+    write_mask(out, predict_volume(model, volume, *windows_of(about)), volume)
 
 
 def predict_with_note(model: nn.Module, about: dict[str, Any], image: Path, out: Path) -> None:
     """Mask of one volume and its note from a text-guided network, written as ``out``."""
     name = image.name.removesuffix(".gz").removesuffix(".nii")
-    notes = {name: ""} if about["notes"] is None else about["notes"]
+    notes = about["notes"]
+    if notes is None:
+        notes = {name: ""}
+        if about["with_notes"]:
+            message = f"{image}: predicted without its note; give the table with --notes."
+            warnings.warn(message, DataWarning, stacklevel=2)
     if name not in notes:
         raise InputError(
             f"{image}: no note of '{name}' in the table; add a line, empty if need be."
         )
     volume = read_image(image)
-    prepared_as = Preparation(**{k: _tuple(v) for k, v in about["preparation"].items()})
-    how = SlidingWindow(patch=tuple(about["patch"]))
     note = notes[name] if about["with_notes"] else None
-    write_mask(out, predict_noted(model, volume, note, prepared_as, how), volume)
+    write_mask(out, predict_noted(model, volume, note, *windows_of(about)), volume)
+    warn_of_cut(model, name, note)
 
 
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def windows_of(about: dict[str, Any]) -> tuple[Preparation, SlidingWindow]:
+    """How a 3D network was trained to see a volume, from its checkpoint."""
+    plain = {k: tuple(v) if isinstance(v, list) else v for k, v in about["preparation"].items()}
+    return Preparation(**plain), SlidingWindow(patch=tuple(about["patch"]))
 
 
 def load_slices(data: Path, work: Path, sizes: Settings, seed: int) -> Any:

@@ -118,7 +118,8 @@ def train_volumes(
     Args:
         parts: train, val and test volumes; the test is not looked at.
         out: folder of the run.
-        sizes: network, preset, loss, patch, batch_size, patches, positives; fields of TrainConfig.
+        sizes: network, preset, loss, patch, batch_size, patches, positives, jitter, and fields of
+            TrainConfig.
         seed: of weights, patches and augmentation.
         how: ``network``, ``minutes``, ``resume`` where they differ from the sizes.
     """
@@ -136,6 +137,7 @@ def train_volumes(
         sizes.positives,
         flips_and_greys,
         seed,
+        sizes.jitter,
     )
     about = {"task": "volumes3d", "network": network, "sizes": numbers, "patch": list(sizes.patch)}
     about["preparation"] = dataclasses.asdict(preparation_of(sizes))

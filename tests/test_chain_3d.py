@@ -5,6 +5,7 @@ import json
 import nibabel as nib
 import numpy as np
 import pytest
+from made_up_runs import made_phantoms, trained_run
 
 from seg_lib import cli, tasks, volumes3d
 from seg_lib.course.profiles import Settings, settings
@@ -25,19 +26,12 @@ TINY = Settings("10", "x", dict(settings("10", "smoke").sizes) | SMALL)
 
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lung3d")
-    make_phantom("lung3d", 9, (48, 48, 16), 0, folder)
-    return folder
+    return made_phantoms("lung3d", 9, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def run(phantoms, tmp_path_factory):
-    out = tmp_path_factory.mktemp("run3d")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks, "settings", lambda lesson, profile: TINY)
-        words = ["train", "volumes3d", "--data", str(phantoms), "--out", str(out)]
-        assert cli.main(words) == 0
-    return out
+    return trained_run("volumes3d", TINY, phantoms, tmp_path_factory)
 
 
 def test_training_from_the_command_line(run, phantoms):

@@ -251,6 +251,19 @@ def test_to_seg_and_back(tmp_path, series, image, predicted):
     np.testing.assert_array_equal(back, read_mask(predicted).array)
 
 
+@pytest.mark.parametrize("form", ["seg", "rtstruct"])
+def test_to_dicom_and_back_from_the_command_line(tmp_path, series, image, predicted, form):
+    out, back = tmp_path / "out.dcm", tmp_path / "back.nii.gz"
+    words = [str(predicted), str(series), str(out), "--form", form, "--label", "GTV"]
+    assert cli.main(["mask-to-dicom", *words]) == 0
+    if form == "seg":
+        found = seg_to_mask(out, image, back, "GTV")
+    else:
+        found = rtstruct_to_mask(out, image, "GTV", back, series_dir=series)
+    np.testing.assert_array_equal(found, read_mask(predicted).array)
+    assert cli.main(["mask-to-dicom", str(image), str(series), str(out)]) == 1  # no mask
+
+
 @pytest.mark.parametrize("orientation", [CORONAL, OBLIQUE])
 @pytest.mark.parametrize("form", ["seg", "rtstruct"])
 def test_back_onto_slices_of_any_direction(tmp_path, orientation, form):

@@ -226,7 +226,7 @@ def test_a_file_that_is_no_notebook_is_one_finding(tmp_path):
     assert "not a readable notebook" in check_committed(tmp_path / "notebooks")[0]
 
 
-def test_the_hash_is_of_the_source_alone():
+def test_the_hash_is_of_the_code_alone():
     content = good()
     whole = source_sha256(content)
     run = copy.deepcopy(content)
@@ -234,10 +234,15 @@ def test_the_hash_is_of_the_source_alone():
     run["cells"][-1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "1"}]
     run["cells"][-1]["source"] = list(run["cells"][-1]["source"])  # Jupyter's list of lines
     assert source_sha256(run) == whole
-    for change in (with_source(0, "other"), with_cell(text("more"))):
+    for change, same in (
+        (with_source(0, "other"), True),  # prose
+        (with_cell(text("more")), True),
+        (with_source(3, "x = 2"), False),
+        (with_cell(code("x = 3")), False),
+    ):
         changed = copy.deepcopy(content)
         change(changed)
-        assert source_sha256(changed) != whole
+        assert (source_sha256(changed) == whole) == same
     content["cells"][3]["metadata"] = {"tags": ["new"]}
     assert source_sha256(content) != whole
 
@@ -321,7 +326,7 @@ def test_a_failed_notebook_is_not_published(finished_run):
 
 def test_outputs_of_an_older_source_are_refused(finished_run):
     content = good()
-    content["cells"][0]["source"] += "!"
+    with_cell(code("x = 3"))(content)
     write(finished_run / "notebooks" / NAME, content)
     with pytest.raises(InputError, match=f"{NAME}: edited since the run"):
         update(finished_run)

@@ -246,7 +246,7 @@ def test_baselines_belong_to_lessons(profile):
     assert REAL[profile].keys() <= TABLE.keys()
 
 
-@pytest.mark.parametrize("profile", ["smoke", "laptop"])
+@pytest.mark.parametrize("profile", ["smoke", "laptop", "gpu"])
 def test_every_notebook_has_baselines(profile):
     numbers = {notebook.number for notebook in find_notebooks(REPOSITORY / "notebooks")}
     assert numbers <= REAL[profile].keys(), "a notebook without rules is not checked by anything"

@@ -106,6 +106,7 @@ def test_what_was_counted_stands_beside_what_is_stated():
     assert (counts["msd_task06_lung"]["train"]["stated"]) == 64
     assert (counts["msd_task06_lung"]["train"]["found"]) == 63
     assert counts["kz_lungrads"]["test"]["stated"] == 264
+    assert counts["kz_lungrads"]["train"]["stated"] == 708
     assert sum(counts["kz_lungrads"]["test"]["by_class"].values()) == 264
     assert counts["pancreas_ct"]["patients"]["stated"] == 82
     assert counts["pancreas_ct"]["patients"]["found"] == 80

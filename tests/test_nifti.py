@@ -191,6 +191,7 @@ REFUSED = {
     "text": (lambda: b"hello" * 200, "not a NIfTI"),
     "dicom": (lambda: bytes(128) + b"DICM" + bytes(500), "DICOM"),
     "pair": (lambda: nifti(HU, magic=b"ni1"), "pair"),
+    "not a single number": (lambda: nifti(np.full(HU.shape, np.nan, np.float32)), "no finite|NaN"),
     "cut header": (lambda: nifti(HU)[:300], "cut short"),
     "cut body": (lambda: nifti(HU)[:-1], "cut"),
     "cut body, gzip intact": (lambda: gzip.compress(nifti(HU)[:-7]), "7 bytes too early"),

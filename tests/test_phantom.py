@@ -121,3 +121,10 @@ def test_drawing_stays_fast():
         lung_slice(0, 512, patient)
         taken.append(time.process_time() - start)
     assert min(taken) < 0.5
+
+
+def test_drawing_a_volume_stays_fast():
+    """A volume of 256 x 256 x 96 in 5 s of processor time is asked for; twice that is a fault."""
+    start = time.process_time()
+    lung_volume(0, (256, 256, 96), 0)
+    assert time.process_time() - start < 10

@@ -20,6 +20,7 @@ def config_of(lesson):
 def test_resnet50_unet_as_in_source_002():
     config, sizes = config_of("06")
     assert (config.optimizer, config.learning_rate, config.epochs) == ("adam", 1e-4, 100)
+    assert (config.schedule, config.weight_decay, config.clip_norm) == ("constant", 0, 0)
     assert (sizes["loss"], sizes["encoder_weights"], sizes["copies"]) == ("bce", "imagenet", 4)
 
 
@@ -27,13 +28,14 @@ def test_unetr_as_in_source_002():
     config, sizes = config_of("08")
     assert (config.optimizer, config.learning_rate, config.momentum) == ("sgd", 0.1, 0.0)
     assert (config.schedule, config.min_lr, config.early_stopping) == ("plateau", 1e-7, 20)
-    assert (config.epochs, sizes["batch_size"]) == (100, 8)
+    assert (config.epochs, sizes["batch_size"], config.clip_norm) == (100, 8, 0)
 
 
 def test_swin_unet_as_published():
     config, sizes = config_of("07")
     assert (config.optimizer, config.schedule, config.momentum) == ("sgd", "poly", 0.9)
     assert (config.learning_rate, config.weight_decay, config.epochs) == (0.05, 1e-4, 150)
+    assert config.clip_norm == 0
     assert (sizes["batch_size"], sizes["loss"], sizes["encoder_weights"]) == (
         24,
         "swin_unet",

@@ -406,11 +406,16 @@ HOSTILE_NAMES = [
 ]
 
 
+def contents_of(folder):
+    """Every path below the folder, with the bytes of files."""
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
 def refusal(archive, reference, tmp_path):
     """The one finding; nothing was left anywhere, and no temporary folder either."""
-    before = sorted(path for path in tmp_path.rglob("*"))
+    before = contents_of(tmp_path)
     [finding] = check_submission(archive, reference)
-    assert sorted(path for path in tmp_path.rglob("*")) == before
+    assert contents_of(tmp_path) == before
     with pytest.raises(InputError, match="no case is scored"):
         score_submission(archive, reference)
     return finding

@@ -7,13 +7,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from made_up_runs import made_phantoms, trained_run
 
-from seg_lib import cli, tasks, text3d, volumes3d
+from seg_lib import cli, text3d, text_inference, volumes3d
 from seg_lib.course.profiles import Settings, settings
-from seg_lib.data.phantom import make_phantom
 from seg_lib.errors import InputError, Interrupted
-from seg_lib.inference import SlidingWindow
-from seg_lib.training import load_checkpoint
+from seg_lib.inference import SlidingWindow, foreground_of
+from seg_lib.training import load_checkpoint, load_weights
 
 SMALL = {"patch": (32, 16, 16), "epochs": 2, "image_epochs": 1, "patches": 2, "llama_steps": 2}
 TINY = Settings("15", "x", dict(settings("15", "smoke").sizes) | SMALL | {"validate_every": 1})
@@ -21,25 +21,18 @@ TINY = Settings("15", "x", dict(settings("15", "smoke").sizes) | SMALL | {"valid
 
 @pytest.fixture(scope="module")
 def phantoms(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("thorax_notes")
-    make_phantom("thorax_notes", 5, (48, 48, 16), 0, folder)
-    return folder
+    return made_phantoms("thorax_notes", 5, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def run(phantoms, tmp_path_factory):
-    out = tmp_path_factory.mktemp("run_text3d")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tasks, "settings", lambda lesson, profile: TINY)
-        words = ["train", "text3d", "--data", str(phantoms), "--out", str(out)]
-        assert cli.main(words) == 0
-    return out
+    return trained_run("text3d", TINY, phantoms, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def model(run):
     network = text3d.build_as_trained(load_checkpoint(run / "best.safetensors")[1], run)
-    text3d.load_weights(network, run / "best.safetensors")
+    load_weights(network, run / "best.safetensors")
     return network.eval()
 
 
@@ -50,7 +43,7 @@ def volume(phantoms):
 
 def test_training_from_the_command_line(run):
     results = json.loads((run / "results.json").read_text())
-    assert results["network"]["dice"]["n"] == results["without text"]["dice"]["n"] == 1
+    assert results["network"]["dice"]["n"] == results["note of another patient"]["dice"]["n"] == 1
     tensors, about = load_checkpoint(run / "best.safetensors")
     assert (about["task"], about["language_model"]) == ("text3d", "language_model")
     assert (run / "language_model" / "config.json").exists()
@@ -100,6 +93,17 @@ def test_prediction_with_a_table_of_notes(run, phantoms, tmp_path, capsys):
     assert "no note of" in said.err and "done 1, failed 1" in said.out
 
 
+def test_a_note_left_out_or_too_long_is_said(run, phantoms, tmp_path, capsys):
+    image = sorted((phantoms / "images").iterdir())[0]
+    words = ["predict", str(run), str(image), "--out", str(tmp_path)]
+    assert cli.main(words) == 0
+    assert "without its note; give the table with --notes" in capsys.readouterr().err
+    table, name = tmp_path / "notes.csv", image.name.removesuffix(".nii.gz")
+    table.write_text(f"case,note\n{name},{'left lung ' * 200}\n")
+    assert cli.main([*words, "--notes", str(table)]) == 0
+    assert f"{name}: the last " in capsys.readouterr().err
+
+
 def test_states_are_standardised_over_the_training_notes(model, phantoms):
     train = volumes3d.volumes3d_parts(phantoms, None, TINY, 0)[0]
     notes = sorted({volume.case.note for volume in train})
@@ -113,9 +117,9 @@ def test_states_are_standardised_over_the_training_notes(model, phantoms):
 
 def test_the_note_changes_the_answer_and_the_same_note_does_not(model, volume):
     how = SlidingWindow(patch=TINY.patch, overlap=0.0)
-    one = text3d.logits_of(model, volume, "A tumour of the left upper lobe.", how)
-    same = text3d.logits_of(model, volume, "A tumour of the left upper lobe.", how)
-    other = text3d.logits_of(model, volume, "A tumour of the right lower lobe.", how)
+    one = text_inference.logits_of(model, volume, "A tumour of the left upper lobe.", how)
+    same = text_inference.logits_of(model, volume, "A tumour of the left upper lobe.", how)
+    other = text_inference.logits_of(model, volume, "A tumour of the right lower lobe.", how)
     assert one.shape == (1, 1, *volume.image.shape)
     assert torch.equal(one, same) and not torch.allclose(one, other)
 
@@ -125,7 +129,7 @@ def test_without_a_note_the_answer_is_that_of_the_unet_alone(model, volume):
     image = np.zeros(sides, np.float32)
     image[tuple(slice(0, n) for n in volume.image.shape)] = volume.image
     how = SlidingWindow(patch=sides, overlap=0.0)
-    found = text3d.logits_of(model, dataclasses.replace(volume, image=image), None, how)
+    found = text_inference.logits_of(model, dataclasses.replace(volume, image=image), None, how)
     with torch.no_grad():
         assert torch.allclose(found, model.unet(torch.from_numpy(image)[None, None]), atol=1e-4)
 
@@ -133,7 +137,7 @@ def test_without_a_note_the_answer_is_that_of_the_unet_alone(model, volume):
 def test_false_alarms_are_no_tumour(model, volume):
     found = text3d.false_alarms(model, volume, TINY)
     assert not volume.label.ravel()[found].any()
-    probability = text3d.foreground_of(
-        text3d.logits_of(model, volume, None, volumes3d.sliding_of(TINY))
+    probability = foreground_of(
+        text_inference.logits_of(model, volume, None, volumes3d.sliding_of(TINY))
     )
     assert len(found) == int(((probability >= 0.25) & (volume.label == 0)).sum())

@@ -32,6 +32,20 @@ def test_twelve_layers_and_skips_from_three_depths():
     with torch.inference_mode():
         last, hidden = vit(torch.rand(1, 1, 64, 64))
     assert last.shape == (1, 16, 48) and len(hidden) == 12  # 4 x 4 patches of 16 x 16 pixels
+    layers, taken = [], {}
+    for block in vit.blocks:
+        block.register_forward_hook(lambda _, __, out: layers.append(out))
+    for name in ("encoder2", "encoder3", "encoder4", "decoder5"):
+        part = getattr(model.network, name)
+        part.register_forward_pre_hook(lambda _, inputs, name=name: taken.update({name: inputs[0]}))
+    with torch.no_grad():
+        model(torch.rand(1, 1, 64, 64))
+    for name, layer in {"encoder2": 4, "encoder3": 7, "encoder4": 10}.items():
+        as_map = layers[layer - 1].transpose(1, 2).reshape(1, 48, 4, 4)
+        assert torch.equal(taken[name], as_map)
+    with torch.no_grad():
+        whole = vit.norm(layers[11]).transpose(1, 2).reshape(1, 48, 4, 4)
+    assert torch.allclose(taken["decoder5"], whole)
 
 
 def test_volumes():

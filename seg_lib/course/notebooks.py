@@ -110,6 +110,6 @@ def title_of(notebook: dict) -> str:
 
 
 def source_sha256(notebook: dict) -> str:
-    """SHA-256 over type, tags and source of every cell the author wrote; outputs do not count."""
-    cells = [[c["cell_type"], tags_of(c), source_of(c)] for c in written_cells(notebook)]
+    """SHA-256 over tags and source of the author's code: what outputs depend on, not the prose."""
+    cells = [[tags_of(c), source_of(c)] for c in code_cells(notebook)]
     return hashlib.sha256(json.dumps(cells, ensure_ascii=False).encode()).hexdigest()

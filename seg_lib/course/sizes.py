@@ -19,7 +19,7 @@ MANY = {"n_cases": 96, "phantom_size": 512, "size": 256, "copies": 4}
 NETWORK = {
     "network": "resnet50_unet", "encoder_weights": None, "loss": "dice_ce", "optimizer": "adamw",
     "batch_size": 8, "copies": 0, "learning_rate": 1e-3, "phantom_size": 96, "size": 96,
-    "preset": "small",
+    "preset": "small", "schedule": "warmup_cosine", "weight_decay": 1e-5, "clip_norm": 1.0,
 }
 
 # A U-Net so small that four trainings fit into a lesson; width: channels of its first stage.
@@ -31,7 +31,6 @@ LEAK = {"size": 64, "copies": 3, "width": 20, "learning_rate": 6e-3}
 # Transformers from random numbers need a loss that points at the nodules (lesson 07).
 SWIN = NETWORK | {
     "network": "swin_unet", "loss": "dice_weighted_bce", "weight_decay": 0.01,
-    "schedule": "warmup_cosine",
 }
 UNETR = SWIN | {"network": "unetr", "momentum": 0.9, "min_lr": 0.0, "early_stopping": 0}
 # Source 002 for UNETR; "plateau" follows the validation loss, and the best weights are kept.
@@ -46,15 +45,15 @@ PATCHES = {
     "learning_rate": 4e-3, "weight_decay": 1e-5, "spacing_mm": None, "box": "lungs",
     "size": (160, 160, 32), "share_of_time": 0.2, "timed_patch": (64, 32, 32),
     "timed_preset": "paper", "patch": (32, 32, 16), "batch_size": 4, "patches": 16,
-    "positives": 0.5, "validate_every": 8, "precision": "fast",
+    "positives": 0.5, "jitter": 0.0, "validate_every": 8, "precision": "fast",
     "ema_decay": 0.0,
 }
 
 TEXT = {"size": (96, 96, 32)}
 
 NOTED = PATCHES | {
-    "size": (96, 96, 32), "positives": 0.7, "other_note": 0.5, "learning_rate": 3e-3,
-    "image_epochs": 4, "epochs": 5, "language_model": "", "llama_steps": 150,
+    "size": (96, 96, 32), "positives": 0.7, "jitter": 0.4, "other_note": 0.5, "learning_rate": 3e-3,
+    "align_epochs": 20, "image_epochs": 4, "epochs": 5, "language_model": "", "llama_steps": 150,
     "encoder": {"order": "note_first", "prompt_std": 0.1},
 }
 
@@ -123,6 +122,7 @@ TABLE = {
         "paper": NETWORK
         | {"n_cases": 944, "phantom_size": 512, "size": 256, "encoder_weights": "imagenet"}
         | {"loss": "bce", "optimizer": "adam", "epochs": 100, "learning_rate": 1e-4, "copies": 4}
+        | {"schedule": "constant", "weight_decay": 0.0, "clip_norm": 0.0}
         | {"budget_s": 18000, "budget_mb": 12000},
     },
     "07": {
@@ -134,7 +134,7 @@ TABLE = {
         # github.com/HuCaoFighting/Swin-Unet: SGD 0.05 with poly, batches of 24, 150 epochs.
         "paper": SWIN | GPU
         | {"loss": "swin_unet", "optimizer": "sgd", "learning_rate": 0.05, "schedule": "poly"}
-        | {"weight_decay": 1e-4, "batch_size": 24, "epochs": 150, "copies": 4}
+        | {"weight_decay": 1e-4, "clip_norm": 0.0, "batch_size": 24, "epochs": 150, "copies": 4}
         | {"encoder_weights": "imagenet", "steps": 100, "budget_s": 36000, "budget_mb": 12000},
     },
     "08": {
@@ -149,7 +149,7 @@ TABLE = {
         | {"budget_s": 1200, "budget_mb": 16000},
         "paper": UNETR | GPU | SGD
         | {"epochs": 100, "batch_size": 8, "copies": 4, "source": SGD, "n_unlabelled": 944}
-        | {"pretraining_epochs": 100, "budget_s": 72000, "budget_mb": 16000},
+        | {"clip_norm": 0.0, "pretraining_epochs": 100, "budget_s": 72000, "budget_mb": 16000},
     },
     "09": {
         "smoke": SWIN
@@ -179,8 +179,8 @@ TABLE = {
         "paper": PATCHES
         | {"n_cases": 291, "size": (512, 512, 160), "patch": (160, 160, 64), "loss": "dice_ce"}
         | {"network": "swin_unetr", "preset": "paper", "batch_size": 1, "patches": 1}
-        | {"positives": 0.25, "learning_rate": 3e-4, "weight_decay": 1e-6, "epochs": 300}
-        | {"ema_decay": 0.0, "validate_every": 1, "budget_s": 144000, "budget_mb": 48000},
+        | {"positives": 0.25, "learning_rate": 3e-4, "weight_decay": 1e-6}
+        | {"epochs": 300, "validate_every": 1, "budget_s": 144000, "budget_mb": 48000},
     },
     "11": {
         "smoke": PATCHES
@@ -221,7 +221,7 @@ TABLE = {
         # Source 000: 100 patients, whole volumes, Llama-2-7B, 1000 epochs in 18 h on two A40.
         "paper": NOTED
         | {"n_cases": 100, "size": (384, 384, 128), "patch": (384, 384, 128), "preset": "paper"}
-        | {"batch_size": 2, "patches": 1, "learning_rate": 1e-4, "image_epochs": 0}
+        | {"batch_size": 2, "patches": 1, "learning_rate": 1e-4, "jitter": 0.0, "image_epochs": 0}
         | {"epochs": 1000, "language_model": "meta-llama/Llama-2-7b-chat-hf", "encoder": {}}
         | {"budget_s": 130000, "budget_mb": 90000},
     },

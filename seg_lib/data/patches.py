@@ -1,7 +1,9 @@
 """Batches of patches cut from prepared volumes. Taught in notebook 10.
 
 A volume of 512 x 512 x 300 does not fit into a training step, and almost all of it is no lesion. A
-patch does, and a chosen share of the patches has a lesion voxel in its middle.
+patch does, and a chosen share of the patches has a lesion voxel in its middle or, with ``jitter``,
+somewhere else: a network that sees lesions in the middle only learns that what lies in the middle
+is one, which is no help when a window slides over a scan.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +31,7 @@ class PatchBatches:
         patches: of each volume in an epoch.
         positives: share of patches whose middle is a lesion voxel; a volume without lesion gives
             none. Source 003 took 0.25.
+        jitter: how far from the middle that voxel may lie, as a share of the patch, below 0.5.
         augment: (image (B, 1, *patch), label, generator) -> the same.
         seed: of choice and augmentation.
 
@@ -48,6 +51,7 @@ class PatchBatches:
         positives: float = 0.5,
         augment: Augment3d | None = None,
         seed: int = 0,
+        jitter: float = 0.0,
     ):
         unlabelled = [v.case.case if v.case else "?" for v in volumes if v.label is None]
         if not volumes or unlabelled:
@@ -57,7 +61,9 @@ class PatchBatches:
             )
         self.volumes, self.patch, self.batch_size = list(volumes), tuple(patch), batch_size
         self.patches, self.positives, self.augment = patches, positives, augment
-        self.seed, self.epoch = seed, 0
+        if not 0 <= jitter < 0.5:
+            raise InputError(f"jitter is {jitter}; from 0.5 on patches may miss the lesion.")
+        self.seed, self.epoch, self.jitter = seed, 0, jitter
         # Where lesion and other voxels lie is looked up once, not in every epoch.
         self.foreground = [np.flatnonzero(v.label) for v in self.volumes]
         self.background = [np.flatnonzero(v.label == 0) for v in self.volumes]
@@ -99,6 +105,8 @@ class PatchBatches:
         foreground, background = self.foreground[index], self.background[index]
         if not (len(foreground) and len(background)):  # nothing to choose between
             foreground = background = np.arange(volume.label.size)
+        if self.jitter and volume.label.any():
+            foreground = beside_one(foreground, volume.label.shape, self.patch, self.jitter, seed)
         # MONAI moves the middle inwards until the patch fits, so only short axes are padded.
         crop = RandCropByPosNegLabel(
             [min(n, side) for n, side in zip(self.patch, volume.image.shape, strict=True)],
@@ -116,6 +124,17 @@ class PatchBatches:
     def beside(self, volume: Prepared) -> list[Tensor]:
         """What else is cut at the same place: (C, X, Y, Z) each; here nothing."""
         return []
+
+
+def beside_one(
+    indices: np.ndarray, shape: Sequence[int], patch: Sequence[int], jitter: float, seed: int
+) -> np.ndarray:
+    """(1,): flat index of a voxel up to ``jitter`` of the patch from one of the voxels."""
+    chance = np.random.default_rng([seed, 1])
+    voxel = np.array(np.unravel_index(chance.choice(indices), shape))
+    reach = jitter * np.array(patch)
+    moved = voxel + np.round(chance.uniform(-reach, reach)).astype(int)
+    return np.array([np.ravel_multi_index(np.clip(moved, 0, np.array(shape) - 1), shape)])
 
 
 class NotedPatches(PatchBatches):

@@ -147,13 +147,13 @@ def _write_notes(
 ) -> list[Case]:
     (folder / CASES_CSV).unlink(missing_ok=True)
     hospital = HOSPITALS[name]
-    draw = functools.partial(patient_of, "lung3d", seed, pixels=min(size[:2]))
+    draw = functools.partial(patient_of, "thorax_notes", seed, pixels=min(size[:2]))
     numbers = patients_with_choice(draw, size, hospital.first_patient)
     cases, rows, log = [], [], []
     for place, patient in enumerate(itertools.islice(numbers, n_cases)):
         drawn, rng = (
-            lung_volume(seed, size, patient, hospital.scanner),
-            chance_of("thorax_notes", seed, patient),
+            lung_volume(seed, size, patient, hospital.scanner, "thorax_notes"),
+            chance_of("thorax_notes", seed, patient, 1),
         )
         drawn, row = choose_target(drawn, rng)
         drawn = dataclasses.replace(drawn, hu=off_calibration(drawn.hu, hospital.offset_hu))

@@ -18,6 +18,8 @@ from seg_lib.errors import InputError
 DEFAULT_SIZES = {"lung2d": 512, "lung3d": (128, 128, 48), "thorax_notes": (128, 128, 48)}
 SMALLEST_SIZE = {"lung2d": (48,), "lung3d": (48, 48, 8), "thorax_notes": (48, 48, 8)}
 LARGEST_SIZE = 1024
+# Patients of radiotherapy have larger tumours than those of screening, and here a choice of them.
+PATIENTS = {"thorax_notes": {"n_nodules": {2: 0.5, 3: 0.35, 4: 0.15}, "smallest_mm": 16.0}}  # [C]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,20 +67,23 @@ def lung_volume(
     size: tuple[int, int, int] = (128, 128, 48),
     patient: int = 0,
     scanner: Scanner | None = None,
+    kind: str = "lung3d",
 ) -> Phantom:
     """Draw the chest CT of a patient, with another scanner than his own if there is one.
+
+    ``kind`` is "lung3d" or "thorax_notes", whose patients have more and larger nodules.
 
     ``size`` is 48 to 1024 voxels along x and y, 8 to 1024 along z; seed and patient are 0 or more;
     else ``InputError``. The body always fits the field of view, so small matrices have large
     voxels; slices lie 1 to 3 mm apart, or up to two pixels where those are larger. If the slices do
     not reach over the whole lung, they are laid around the first nodule.
     """
-    check_numbers("lung3d", size, seed=(seed, 0), patient=(patient, 0))
-    who = copy.copy(patient_of("lung3d", seed, patient, min(size[:2])))
+    check_numbers(kind, size, seed=(seed, 0), patient=(patient, 0))
+    who = copy.copy(patient_of(kind, seed, patient, min(size[:2])))
     who.scanner = scanner or who.scanner
     nodules = [nodule.traits.copy() for nodule in who.nodules]
     grid, slice_mm = volume_grid(who, size)
-    hu, mask = scan(who, grid, slice_mm, chance_of("lung3d", seed, patient, 0))
+    hu, mask = scan(who, grid, slice_mm, chance_of(kind, seed, patient, 0))
     affine = np.diag([grid.pixel_mm, grid.pixel_mm, slice_mm, 1.0])
     affine[:3, 3] = grid.x[-1], grid.y[-1], grid.z[0]
     return Phantom(
@@ -112,7 +117,7 @@ def chance_of(kind: str, *numbers: int) -> np.random.Generator:
 @functools.lru_cache(maxsize=1)
 def patient_of(kind: str, seed: int, number: int, pixels: int) -> Patient:
     """The patient with this number; the last one is kept."""
-    return Patient(chance_of(kind, seed, number), pixels)
+    return Patient(chance_of(kind, seed, number), pixels, **PATIENTS.get(kind, {}))
 
 
 def check_numbers(kind: str, size: int | tuple[int, int, int], **numbers: tuple[int, int]) -> None:

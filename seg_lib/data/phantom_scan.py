@@ -42,17 +42,30 @@ SCANNERS = (
 
 
 class Patient:
-    """One phantom patient, drawn by lot, whose nodules show on images of ``pixels`` columns."""
+    """One phantom patient, drawn by lot, whose nodules show on images of ``pixels`` columns.
 
-    def __init__(self, rng: np.random.Generator, pixels: int = 512) -> None:
+    Args:
+        rng: the lot.
+        pixels: columns of the images; smaller nodules than these show are not drawn.
+        n_nodules: how often there are so many.
+        smallest_mm: diameter of nodules, whatever the images show.
+    """
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        pixels: int = 512,
+        n_nodules: dict[int, float] = NODULES_PER_PATIENT,
+        smallest_mm: float = 0.0,
+    ) -> None:
         self.anatomy = Anatomy(rng)
         # Side of the square field of view.
         self.field_mm = 2 * self.anatomy.scale[0] * (162.0 + self.anatomy.fat_mm)
         self.field_mm *= rng.uniform(1.02, 1.12)
-        smallest_mm = min(SMALLEST_DIAMETER_PIXELS * self.field_mm / pixels, 20.0)
+        shown_mm = min(SMALLEST_DIAMETER_PIXELS * self.field_mm / pixels, 20.0)
         self.vessels, self.airways = grow_vessels(self.anatomy, rng)
-        n_nodules = choose(rng, NODULES_PER_PATIENT)
-        traits = [sample_traits(rng, smallest_mm) for _ in range(n_nodules)]
+        limit_mm = max(shown_mm, smallest_mm)
+        traits = [sample_traits(rng, limit_mm) for _ in range(choose(rng, n_nodules))]
         # Scars are bands of collapsed lung: as dense as a nodule, but long and thin.
         starts = self.vessels[rng.integers(len(self.vessels), size=rng.integers(3, 7)), 3:6]
         along = rng.normal(0.0, 1.0, starts.shape) * np.array([1.0, 1.0, 0.25])

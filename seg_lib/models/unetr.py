@@ -3,8 +3,8 @@
     image (B, C, H, W)
       │  patches 16x16 -> tokens of 768 features, plus a learned position each
       │  12 transformer layers: every token sees every other one
-      │     after layer 3, 6, 9 and 12: tokens laid out as a map @ H/16
-      │     3: up x8   6: up x4   9: up x2   12: bottleneck
+      │     after layer 4, 7, 10 and 12: tokens laid out as a map @ H/16
+      │     4: up x8   7: up x4   10: up x2   12: bottleneck
       └─ decoder @ H/8, H/4, H/2, H, with those maps and the image itself as skips ── logits
 
 The encoder never loses resolution, it never has any: finer than 16 pixels, all detail comes from
@@ -12,7 +12,8 @@ the two convolutions on the image itself. That is why UNETR needs large images, 
 pretraining, and why small lesions suffer first.
 
 Source: Hatamizadeh et al. 2022, https://arxiv.org/abs/2103.10504. The network is
-`monai.networks.nets.UNETR`; only checks of its numbers and of the image are ours.
+`monai.networks.nets.UNETR`; only checks of its numbers and of the image are ours. The paper takes
+the maps after layer 3, 6 and 9; MONAI counts the layers from 0 there.
 """
 
 from torch import Tensor, nn

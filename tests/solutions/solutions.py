@@ -4,6 +4,7 @@ The notebooks hold the stubs. Tests show that every solution is right and that n
 """
 
 import random
+import re
 from collections import defaultdict
 
 import numpy as np
@@ -161,6 +162,11 @@ def age_text(age):
     return str(int(age)) if age < 90 else "90 or older"
 
 
+def mirrored(note):
+    other = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
+    return re.sub(r"\b(left|right|Left|Right)\b", lambda word: other[word[0]], note)
+
+
 def listing(row):
     told = {k: v for k, v in row.items() if v is not None and v == v and v != ""}
     return ", ".join(f"{name}: {value}" for name, value in told.items())
@@ -218,6 +224,9 @@ SOLUTIONS = {
     "14a": age_text,
     "14b": listing,
     "14c": 50,
+    "15a": 32 * 32 * 128 * 2 * 2,
+    "15b": mirrored,
+    "15c": {"shuffled notes", "empty notes", "more seeds", "image-only, same steps"},
     "18a": encode,
     "18b": final_score,
     "18c": 4,
@@ -278,6 +287,9 @@ STUBS = {
     "14a": unsolved,
     "14b": unsolved,
     "14c": ...,
+    "15a": ...,
+    "15b": unsolved,
+    "15c": ...,
     "18a": unsolved,
     "18b": unsolved,
     "18c": ...,
