@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from seg_lib import cli
-from seg_lib.data.deidentify import deidentify
+from seg_lib.data.deidentify import deidentify, find_identifiers
 from seg_lib.errors import InputError
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
-from deidentification import held_back, measure  # noqa: E402
+import deidentification  # noqa: E402
+from deidentification import held_back, measure, with_known, written  # noqa: E402
 from made_up_notes import made_up_notes  # noqa: E402
 
 
@@ -25,9 +26,9 @@ def development():
 
 def test_recall_precision_and_terms_on_the_development_set(development):
     found = measure(development)
-    assert found["recall"] >= 0.99 and min(found["recall_by_type"].values()) >= 0.95
+    assert found["recall"] >= 0.995 and min(found["recall_by_type"].values()) >= 0.97
     assert len(found["recall_by_type"]) == 9
-    assert found["word_precision"] >= 0.90 and found["terms_kept"] >= 0.98
+    assert found["word_precision"] >= 0.95 and found["terms_kept"] >= 0.995
 
 
 def test_the_held_out_set_is_told_apart_and_its_names_and_numbers_are_found():
@@ -106,6 +107,118 @@ def test_clinical_text_stays_as_it_is(text):
     assert deidentify(text) == text
 
 
+# By type: forms that must be found whole, between words of which none may go.
+FORMS = {
+    "seen {} with cough": """the 3rd inst.|mid-March 2019|12Mar2021|12/Mar/2021|Mar/12/2021
+        |03-05/04/2021|3-5 April 2021|3rd to 5th April 2021|April 3-5, 2021|3/4 May 2021|04JUN2019
+        |the twenty-third of May 2020|May the third|Tuesday, June 4|JUNE 4, 2019|4th june
+        |2019-Jun-04
+        |2019-06-04T10:22:31+02:00|2019, June 4|06.2019|14.IX.2021|14/3|3/14|06 04 2019|Q1 2020
+        |Wednesday 14th|03/04–05/04/2021|Christmas 2019|December|Mar 3 '21""",
+    "flat at {} is home": """12 Oak Lane|221B Baker Street|12-14 Quay Walk|4/12 Birch Close
+        |Unit 4, 12 Birch Close|1234 E. 45th St., Apt 3B|1234 NW 45th Ave|1234 45th Avenue NW
+        |350 Fifth Ave, 21st Floor|Rural Route 4, Box 12|RR 2 Box 45|P.O.Box 17|Private Bag X12
+        |12 rue de la Paix, 75002 Paris|Hauptstr. 12, D-80331 Nord|Unter den Linden 77|AB12 3CD
+        |Via Garibaldi 12|Calle Mayor 12|Keizersgracht 123|Dorpsstraat 12|12 oak lane|Mill Lane
+        |17 The Green, Ashford|Melbourne VIC 3000|Toronto, ON M5V 2T6|Ashford, OH
+        |No. 7 Harbour View""",
+    "see {} for images": """ftp.x.example/path|x.example/path/a.html|pacs.x.co.uk:8080/study?id=3
+        |sftp://host/a|//host/share/a|x-y.nhs.uk|2001:db8::8a2e:370:7334|fe80::1|10.0.0.1:104
+        |00:1A:2B:3C:4D:5E|@ada_madeup|ada (at) x.example|ada at x dot example|a.d@localhost
+        |C:\\Users\\ada\\scan.dcm|/home/ada/scan.dcm|madeup_ada.dcm|mailto:a.b@x.example""",
+    "item {} is known": """NHS 943 476 5919|CHI no 010150 1234|NINO QQ 12 34 56 C|S/N: AX4471
+        |pacemaker S/N 4471AX|licence plate AB12 CDE|registration LK67 XYZ|VIN 1HGCM82633A004352
+        |health plan XQZ 123 456 789|Medicare 1EG4-TE5-MK72|UID 1.2.840.113619.2.55.3.604688119
+        |IBAN DE89 3704 0044 0532 0130 00|account number 12 34 56 78|hospital no K 447 122
+        |3f2504e0-4f89-11d3-9a0c-0305e82c3301|d41d8cd98f00b204e9800998ecf8427e|A7F3-99K2-P0
+        |MRN 44.71.22|file no. 4471|bleep 4471|tel 215-555-0123 x45|0049 30 123456|06 12 34 56 78
+        |+33 1 19 19 19 19|tel (01632) 960123|1-800-FLOWERS|tel +44 (0)1632 960123|98765 43210""",
+    "today Dr {} came": """J.R.R. Madeup|E Brumal|d'Arcy|van 't Hoff|de los Santos Okoro|St. Brumal
+        |Okoro y Brumal|abu Khalil|Abd al-Rahman ibn Khalid|Nguyễn Thị Lan|Długosz|OKORO|Ng""",
+}
+FORMS = [(line, form.strip()) for line, forms in FORMS.items() for form in forms.split("|")]
+
+
+@pytest.mark.parametrize(("line", "form"), FORMS)
+def test_forms_are_found_whole_and_no_word_beside_them_goes(line, form):
+    text, start = line.format(form), line.index("{")
+    gone = bytearray(len(text))
+    for a, b, _ in find_identifiers(text):
+        gone[a:b] = b"\1" * (b - a)
+    labels = re.match(r"(?:[A-Za-z/]+ (?:no\.? |number |plate |plan )?)?(?:S/N:? )?", form)
+    first = labels.end() if line.startswith("item") else 0  # "MRN" names nobody
+    inside = range(start + first, start + len(form))
+    assert all(gone[i] for i in inside if text[i].isalnum()), deidentify(text)
+    assert not any(gone[: start - 1]) and not any(gone[start + len(form) + 1 :])
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Kind regards\nEzinne", "Ezinne"),
+        ("Signed: E.B.", "E.B"),
+        ("Reader: EB", "EB"),
+        ("MADEUP, ADA\nCT chest", "ADA"),
+        ("Rev. Brumal came", "Brumal"),
+        ("Team: Brumal, Quast", "Brumal"),
+        ("seen by Madeup J.R.", "J.R"),
+        ("Ms. okoro came", "okoro"),
+        ("Ezinne (daughter) came", "Ezinne"),
+        ("Home address: Rose Cottage, Back End", "Rose"),
+        ("lives at W 12th Ave 340 with a cat", "340"),
+        ("DOB 06 04 1949", "1949"),
+        ("username amadeup77", "amadeup77"),
+    ],
+)
+def test_names_and_places_are_found_by_what_stands_beside_them(text, name):
+    assert name not in deidentify(text)
+
+
+# A line each; nothing of it may go.
+TERMS = """
+pT2a pN1 pM0 R0; ypT0 N0; 23 x 14 mm, 2.3 cm, 23x14x10 mm; 60 Gy/30; 60 Gy/30 fractions; 2/12 nodes
+Power 3/5, pain 4/10, GCS 15/15, grade 2/6 murmur, ECOG 0-1; C5-C6, L4/5, Th12, T4/5; C7/T1; rib 3-5
+Cisplatin 75 mg/m2 d1 and d8, AUC 5, 4/6 cycles; prednisolone 30/20/10 mg; 1-0-1; ramipril 1/1/0.
+Gleason 3+4=7, Gleason 3+4; Pancoast, Virchow, Charlson, Mallampati; Child-Pugh A; Ki-67 20 %
+Series 4, image 112; series 4/image 112; Se 4 Im 112; (4/112); slice 112/340; W400/L40; 512 x 512.
+BP 120/80, SpO2 98 %, Hb 12.4, platelets 250 000, Na 138; 1,250 ml; 80/4000 ms; 20/40; 24/7; RR 14.
+KRAS p.G12C, EGFR exon 19 del, PD-L1 1-49 %, CK5/6, 5-FU, L5 5FU, ICD-10 C34.1, RTOG 0617.
+He may have 3 nodules; may be benign; a march fracture; the 3rd rib, 4th cycle, in 6/12, 3/12 ago
+The nodule is stable.Follow-up is advised.No effusion; e.g. benign; no.of nodules 3; and/or; N/A
+MR ANGIOGRAPHY of the neck; 3 Tesla; CHEST CT WITH CONTRAST. FINDINGS: NO PULMONARY EMBOLISM.
+3/14 lymph nodes positive; 5/12 cores; 2/3 of the lobe; 20/day; 10-12 mm; ratio 2:1; 14:30 h.
+Eastern Cooperative Oncology Group 1; stage IIIB; Lung-RADS 4B; SUV 3.4-2.1; -620 to -540 HU
+"""
+
+
+@pytest.mark.parametrize("text", TERMS.strip().splitlines())
+def test_clinical_terms_stay(text):
+    assert deidentify(text) == text
+
+
+LEFT = r"""a.b.example|//host/x|\\host|host.example/x|12 34 56 78|1234567|1.2.840.1|555-0123
+    |12-345-67
+    |Oak Lane|45th Rd|3 April|March 3|14th of May|2021-03-04|3/4/2021|Mrs. Madeup|MRN x 123
+    |Address: rose|DOB 3|www.x|a @ b"""
+
+
+@pytest.mark.parametrize("left", LEFT.split("|"))
+def test_what_looks_like_an_identifier_is_refused_when_no_rule_takes_it(monkeypatch, left):
+    monkeypatch.setattr("seg_lib.data.deidentify.find_identifiers", lambda text: ())
+    with pytest.raises(InputError, match="held back"):
+        deidentify(f"so {left.strip()} is")
+
+
+def test_the_benchmark_counts_written_notes_and_what_is_left_of_known_ones(
+    development, monkeypatch
+):
+    assert len(written(development)) + held_back(development) == len(development)
+    left = with_known(development[:60])
+    assert left["left_standing"] <= 0.01 and left["identifiers"] > 100 and left["terms_kept"] > 0.9
+    monkeypatch.setattr(deidentification, "deidentify", lambda text, known=(): text)
+    assert with_known(development[:60])["left_standing"] == 1
+
+
 @pytest.mark.parametrize(
     ("known", "text"),
     [
@@ -160,7 +273,9 @@ def test_presidio_is_asked_for_by_name_when_absent(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "piece", ["A ", "Aaa van ", "1 ", "12-", "a.b", "Dr. ", "St. ", "a@", "1234567890", "9 Oak "]
+    "piece",
+    ["A ", "Aaa van ", "1 ", "12-", "a.b", "Dr. ", "St. ", "a@", "1234567890", "9 Oak "]
+    + ["1:", "a-", "A. ", "1/", "address: ", "ab.", "on 1 ", "May 3-", "Aa, ", "1A", "Via Aa "],
 )
 def test_no_text_keeps_a_rule_busy(piece):
     start = time.process_time()

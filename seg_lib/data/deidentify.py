@@ -20,6 +20,8 @@ from collections.abc import Iterable, Iterator
 from seg_lib.data.clinical_fields import OLD
 from seg_lib.data.deidentify_rules import (
     ACTS,
+    INITIALS_AFTER,
+    INITIALS_BEFORE,
     LETTERS,
     MEDICAL,
     PARTICLES,
@@ -36,6 +38,7 @@ MONTHS = ["January", "February", "March", "April", "May", "June", "July"]
 MONTHS += ["August", "September", "October", "November", "December"]
 FORMS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y%m%d")
 SCRIPTS = ("LATIN", "GREEK", "MICRO", "MASCULINE", "FEMININE", "MODIFIER")
+BARE = dict(zip("łŁđĐøØıœŒ", "lLdDoOioO", strict=True))
 UMLAUTS = {228: "ae", 246: "oe", 252: "ue", 223: "ss", 196: "Ae", 214: "Oe", 220: "Ue"}
 
 
@@ -78,25 +81,47 @@ def _readable(letter: str) -> bool:
     return letter.isascii() or unicodedata.name(letter, "?").split()[0] in SCRIPTS
 
 
+def _folded(text: str) -> str:
+    """Without accents, and every letter stays one letter."""
+    if text.isascii():
+        return text
+    return "".join(BARE.get(c) or unicodedata.normalize("NFD", c)[0] for c in text)
+
+
 def find_identifiers(text: str) -> Iterator[tuple[int, int, str]]:
     """(start, end, type) of what the rules and lists find; spans may overlap."""
+    text = _folded(text)
     for kind, rule in RULES:
         for match in rule.finditer(text):
             start, end = match.span(match.lastindex or 0) if rule.groups else match.span()
-            if kind != "NAME":
+            if kind[-1] != "?":
                 yield start, end, kind
-            elif words := [m for m in LETTERS.finditer(text, start, end) if _may_be_name(m[0])]:
+                continue
+            letters = list(LETTERS.finditer(text, start, end))
+            words = [m for m in letters if _may_be_name(m[0])]
+            if kind == "NAME?" and words:
                 first = PARTICLES.match(text, start) or words[0]
-                yield first.start(), words[-1].end(), kind
-    yield from _unknown_words(text)
+                yield *_with_initials(text, first.start(), words[-1].end()), "NAME"
+            elif words and words[0] == letters[0]:
+                yield start, end, kind[:-1]
+    for start, end in _unknown_words(text):
+        yield *_with_initials(text, start, end), "NAME"
+
+
+def _with_initials(text: str, start: int, end: int) -> tuple[int, int]:
+    before = INITIALS_BEFORE.search(text, max(0, start - 12), start)
+    after = INITIALS_AFTER.match(text, end)
+    return before.start() if before else start, after.end() if after else end
 
 
 def _may_be_name(found: str) -> bool:
     words = re.findall(r"[^\W\d_]+", found)
-    return any(w.lower() not in NO_NAMES and not MEDICAL.search(w) and len(w) > 1 for w in words)
+    return any(
+        w.lower() not in NO_NAMES and not MEDICAL.search(w.lower()) and len(w) > 1 for w in words
+    )
 
 
-def _unknown_words(text: str) -> Iterator[tuple[int, int, str]]:
+def _unknown_words(text: str) -> Iterator[tuple[int, int]]:
     """Capitalised words that nothing explains: first names, and strangers inside a sentence."""
     for match in WORD.finditer(text):
         start, end = match.span()
@@ -110,12 +135,13 @@ def _unknown_words(text: str) -> Iterator[tuple[int, int, str]]:
         second = second if second and _may_be_name(second[0]) else None
         if word in FIRST_NAMES or inside or acts or second:
             before = PARTICLES_BEFORE.search(text, max(0, start - 20), start)
-            yield before.start() if before else start, second.end() if second else end, "NAME"
+            end = second.end() if second else start + len(word)
+            yield before.start() if before else start, end
 
 
 def known_spans(text: str, known: Iterable[str]) -> Iterator[tuple[int, int, str]]:
     """Where known identifiers stand: names in parts and without accents, numbers, dates."""
-    folded = "".join(unicodedata.normalize("NFD", c)[0] for c in text)  # one letter stays one
+    folded = _folded(text)
     for identifier in known:
         for kind, pattern in _spellings(str(identifier)):
             for match in re.finditer(pattern, folded, re.IGNORECASE):
@@ -137,7 +163,7 @@ def _spellings(identifier: str) -> Iterator[tuple[str, str]]:
     elif len(digits) >= 3 and len(digits) * 2 >= len(re.sub(r"\W", "", identifier)):
         yield "ID", r"(?<!\d)0*" + r"[ ./-]?".join(digits.lstrip("0")) + r"(?!\d)"
     for part in re.findall(r"[^\W\d_]{2,}", identifier) if not day else []:
-        plain = "".join(unicodedata.normalize("NFD", c)[0] for c in part)
+        plain = _folded(part)
         wide = part.translate(UMLAUTS)
         if part.lower() not in NO_NAMES:
             yield "NAME", rf"\b(?:{re.escape(plain)}|{re.escape(wide)})\b"

@@ -51,5 +51,35 @@ today yesterday tomorrow morning evening week month day follow-up e-mail email p
 drs record specimen account sample barcode consult consultation request acc dob born mrn mfn nhs ssn
 jan feb mar apr jun jul aug sep sept oct nov dec gy sv bq mbq kv mv hu suv
 ward clinic hospital team board department unit room doctor dr mr mrs ms prof professor nurse
-wife husband son daughter sister brother mother father name number address"""
+wife husband son daughter sister brother mother father name number address
+case file chart study order addendum md phd frcr frcs frcp mrcp rn np do mbbs ms spr time best hi
+hello carer lady lord madam sir capt rev nok gp ref fao mri pet spect tesla th im se spo id ids
+ecog karnofsky suvmax copd iv ii iii vi vii viii ix medicare medicaid user path referring
+radiologist oncologist surgeon physician consultant registrar colleague team present oncology
+addressee encl enclosure copy urgent routine private confidential final amended draft preliminary
+chief complaint allergies vital signs assessment discussion background summary details initials
+reader typist author wishes thanks yours med univ ph sp
+senora mlle motors am pm care home
+admit admission discharge addison cushing crohn parkinson alzheimer charlson clavien dindo
+mallampati masaoka deauville herder eastern cooperative group ann arbor hb na ki dmax dmean dmin fr
+raynaud sjogren wegener marfan ewing kaposi wilms hashimoto zenker lambert eaton trousseau
+dupuytren billroth roux seldinger doppler gram ziehl neelsen papanicolaou schwann langerhans reed
+sternberg merkel krukenberg klatskin warthin castleman burkitt waldenstrom babinski romberg apgar
+barthel lugano schmorl scheuermann bochdalek morgagni virchow sudeck couinaud forrest nyha recist
+hba spect caprini mann whitney kaplan meier cox monte carlo gaussian emphysema haemoptysis
+hemoptysis cough dyspnoea dyspnea dysphagia hoarseness fever weight loss nausea fatigue
+hypertension diabetes cachexia oedema edema thrombus embolism fracture fractures cyst cysts
+calcification calcifications atelectasis adenopathy lymphadenopathy nodal metastases primaries
+tumours osteolysis spiculated lobulated enhancing cavitation cavity bronchiectasis honeycombing
+reticulation symptoms allergies smoking faithfully truly"""
 NO_NAMES = set(PLAIN.split())
+# Pieces of the rules: street words, states (not CT, PA, ...: words of radiology), ends of hosts.
+STREETS = """Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Drive|Dr|Boulevard|Blvd|Way|Court|Ct|Place|Pl
+|Terrace|Ter|Close|Square|Sq|Crescent|Cres|Parkway|Pkwy|Highway|Hwy|Row|Hill|Gardens|Mews|Grove|Trail
+|Trl|Circle|Cir|Hollow|Wharf|Walk|Quay|View|Rise|Heights|Estate|Green|Park|Pike|Turnpike|Loop|Alley
+|Bend|Cove|Crossing|Ridge|Glen|Meadows?|Cottages?|Vale|Parade|Esplanade|Broadway|Wynd|Brae|Freeway
+|Expressway|Plaza|Croft|Fields|Villas|Passage|Yard|Promenade|Causeway|Common|House|Farm|Lodge"""
+STATES = """AK|AL|AR|AZ|CA|CO|DC|DE|FL|GA|HI|IA|IL|IN|KS|KY|LA|MA|ME|MI|MN|MO|MT|NC|ND|NE|NH|NJ|NM
+|NV|NY|OH|OK|ON|PA|BC|QC|AB|RI|SC|SD|TN|TX|UT|VA|VT|WA|WI|WV|WY|UK|USA"""
+COUNTRIES = "uk|de|fr|nl|ie|ca|au|nz|jp|cn|br|pl|se|dk|fi|ch|eu|io|ru|cz|pt|gr|hu|kr|za|mx"
+STREETS, STATES = STREETS.replace("\n", ""), STATES.replace("\n", "")
