@@ -212,7 +212,7 @@ TABLE = {
     },
     "15": {
         "smoke": NOTED
-        | {"n_cases": 14, "image_epochs": 10, "epochs": 2, "llama_steps": 100}
+        | {"n_cases": 14, "align_epochs": 5, "image_epochs": 7, "epochs": 1, "llama_steps": 60}
         | {"budget_s": 60, "budget_mb": 3500},
         "laptop": NOTED | {"n_cases": 100, "budget_s": 300, "budget_mb": 4000},
         "gpu": NOTED
