@@ -35,7 +35,7 @@ def loss_curve(history: Rows) -> Figure:
         raise InputError("history: is empty; train for at least one epoch before drawing it.")
     has_dice = any("dice" in row for row in history)
     figure = new_figure(8.0 if has_dice else 4.5, 3.2)
-    panels = figure.subplots(1, 2 if has_dice else 1, squeeze=False)[0]
+    panels = figure.subplots(1, 2 if has_dice else 1, squeeze=False, sharex=True)[0]
     _over_epochs(panels[0], history, "loss", "training", SERIES[0])
     _over_epochs(panels[0], history, "val_loss", "validation", SERIES[1])
     panels[0].set(xlabel="epoch", ylabel="loss")
