@@ -84,7 +84,7 @@ def pretrain_aligned(
 ) -> Aligner:
     """Train encoder and prompts on pairs in float32; ``guided`` has them afterwards.
 
-    With bfloat16 the encoder gave numbers that are none, in one batch of about thirty on a CPU.
+    With bfloat16 on a CPU the encoder gave NaN for some batches; why is not known.
 
     Args:
         guided: changed; ``standardise`` should have been called on it.

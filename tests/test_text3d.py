@@ -134,6 +134,15 @@ def test_without_a_note_the_answer_is_that_of_the_unet_alone(model, volume):
         assert torch.allclose(found, model.unet(torch.from_numpy(image)[None, None]), atol=1e-4)
 
 
+def test_the_share_of_the_text_is_a_share_of_every_voxel(model, volume):
+    notes = ("A tumour of the left upper lobe.", "A tumour of the right lower lobe.")
+    one, other = (text_inference.share_of_text(model, volume, note) for note in notes)
+    assert one.shape == volume.image.shape
+    assert one.min() > 0 and one.max() < 1 and not np.allclose(one, other)
+    with pytest.raises(KeyError):
+        text_inference.share_of_text(model, volume, notes[0], stage=9)
+
+
 def test_false_alarms_are_no_tumour(model, volume):
     found = text3d.false_alarms(model, volume, TINY)
     assert not volume.label.ravel()[found].any()

@@ -127,6 +127,13 @@ def expect(answer: object, expected: float, case: str, known: dict[float, str] |
     raise NotYet(f"For {case} it should be {expected:g}, not {answer:g}.", *hints[:1])
 
 
+def refuse_number(answer: object, right: float, known: dict[float, str]) -> None:
+    """Refuse every number but the right one, to 1e-6, without telling it; ``known`` as above."""
+    found = number(answer)
+    hint = next((text for wrong, text in known.items() if abs(found - wrong) < 1e-6), "")
+    refuse(not abs(found - right) <= 1e-6, f"{found:g} is not it.", hint)
+
+
 def _short(thing: object) -> str:
     text = " ".join(repr(thing).split())
     return text if len(text) <= 60 else f"a {type(thing).__name__}"

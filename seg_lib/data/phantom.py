@@ -78,9 +78,10 @@ def make_phantom(
     ``patients.csv``, which that set lacks; a patient has one to three slices. ``lung3d`` writes
     volumes of ``size`` voxels along x, y, z as ``images/*.nii.gz`` and ``labels/*.nii.gz``, and
     ``cases.csv``; every third is stored LPS, the others RAS, as conversions from DICOM are. The CSV
-    file comes last: a folder without it is not complete. ``thorax_notes`` is ``lung3d`` of patients
-    with two nodules or more, one of them labelled, with ``clinical.csv``, notes that name it, and
-    ``notes_log.csv`` of faulty notes; of ``hospital`` "external1" and "external2" all are test.
+    file comes last: a folder without it is not complete. ``thorax_notes`` is like ``lung3d``, of
+    patients with two large nodules or more, one of them labelled, with ``clinical.csv``, notes that
+    name it, and ``notes_log.csv`` of faulty notes; of ``hospital`` "external1" and "external2" all
+    are test.
 
     Returns:
         One case per slice or volume. The image of a ``lung2d`` case is the pickle that holds it;

@@ -1,8 +1,9 @@
 """The phantom kind ``thorax_notes``: chests with several nodules, one of which the text names.
 
-Images are those of ``lung3d``, but only of patients with two or more nodules in the scan. One of
-them, drawn by lot, is the tumour: the label holds it alone, and the clinical table (side, lobe,
-size, T and stage by TNM 8) says which. Without the text nobody can know; the people are made up.
+Images are like those of ``lung3d``, but of patients with more and larger nodules (``PATIENTS`` in
+`phantom_lung`), two or more of them in the scan. One, drawn by lot, is the tumour: the label holds
+it alone, and the clinical table (side, lobe, size, T and stage by TNM 8) says which. Without the
+text nobody can know; the people are made up.
 
 Notes are as notes are: some are missing, some name the wrong place, and `notes_log.csv` says which;
 clinical.csv is always right. Two other hospitals scan and write in their own way; their cases are

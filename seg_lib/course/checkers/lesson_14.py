@@ -1,6 +1,6 @@
 """Exercises of lesson 14: ages, a note without gaps, what a recall of 99 % leaves."""
 
-from seg_lib.course.exercises import Exercise, call, number, refuse
+from seg_lib.course.exercises import Exercise, call, refuse, refuse_number
 
 
 def _age(answer) -> None:
@@ -24,14 +24,12 @@ def _listing(answer) -> None:
 
 
 def _left(answer) -> None:
-    left = number(answer)
     hints = {
         10: "That is notes times 0.01; a note has five identifiers.",
         4950: "Those are the ones found.",
         0.01: "That is the share; how many are they?",
     }
-    hint = next((text for wrong, text in hints.items() if abs(left - wrong) < 1e-6), "")
-    refuse(not abs(left - 50) <= 1e-6, f"{left:g} is not it.", hint)
+    refuse_number(answer, 50, hints)
 
 
 EXERCISES = {

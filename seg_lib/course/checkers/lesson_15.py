@@ -1,20 +1,18 @@
 """Exercises of lesson 15: the cache of a note, mirrored notes, missing controls."""
 
-from seg_lib.course.exercises import Exercise, Unsolved, call, number, refuse
+from seg_lib.course.exercises import Exercise, Unsolved, call, refuse, refuse_number
 
 CONTROLS = {"shuffled notes", "empty notes", "more seeds", "image-only, same steps"}
 OTHERS = {"more epochs", "larger language model"}
 
 
 def _bytes(answer) -> None:
-    found = number(answer)
     hints = {
         262144: "A key and a value are two numbers.",
         16384: "Every layer keeps its own keys and values.",
         4096: "That is one layer's key in numbers, not bytes.",
     }
-    hint = next((text for wrong, text in hints.items() if abs(found - wrong) < 1e-6), "")
-    refuse(not abs(found - 524288) <= 1e-6, f"{found:g} is not it.", hint)
+    refuse_number(answer, 524288, hints)
 
 
 def _mirrored(answer) -> None:
