@@ -6,7 +6,7 @@ export GOMP_SPINCOUNT ?= 10000
 READY := .venv/.ready
 
 .DEFAULT_GOAL := course
-.PHONY: course lab test smoke lint bench gpu docs notebooks clean
+.PHONY: course lab test coverage smoke lint bench gpu docs notebooks clean
 
 course: $(READY)  ## run the lessons (laptop profile), check the baselines, write runs/laptop/index.html
 	$(BIN)/seg-lib course --profile laptop
@@ -16,6 +16,13 @@ lab: $(READY)  ## open JupyterLab on the lessons
 
 test: lint smoke $(READY)  ## style, every lesson in its smallest size, and the tests
 	$(BIN)/python -m pytest
+
+READERS := archives cases check_data contours dicom download manifests nifti nnunet_layout pickles \
+  real_samples slices volume_formats
+coverage: $(READY)  ## branches of all that reads files: below 95 % is a failure
+	mkdir -p runs
+	$(BIN)/coverage run -m pytest $(READERS:%=tests/test_%.py)
+	$(BIN)/coverage report
 
 smoke: $(READY)
 	$(BIN)/seg-lib course --profile smoke

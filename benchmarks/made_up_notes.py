@@ -1,10 +1,9 @@
 """Made-up notes with marked identifiers: no such person, house or number exists.
 
-Two sets: ``development``, which the rules were written beside, and ``held out`` with other
-templates, names and spellings, on which no rule was mended. Four earlier held-out sets were
-measured first (recall 0.944, 0.902, 0.943 and 0.941), then read; the rules were mended on them and
-they are development now. Those have the author of the rules; the held-out set has another, who had
-not seen them, and is nearer to texts from elsewhere.
+Two sets, by two authors: ``development`` and ``second author``, with other templates, names and
+spellings. The second had not seen the rules, which found 0.951 of its identifiers; then the rules
+were rewritten beside both sets, so that neither says how they do on other texts. For that, measure
+notes that the rules have not met: ``deidentification.py --held-out FILE``.
 """
 
 import json
@@ -27,12 +26,13 @@ class Note(NamedTuple):
 
 # By name, then by set; in a template {KIND} is an identifier, <term> a term that must stay.
 POOLS = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
+SETS = {"development": "development", "second author": "held out"}  # the name of a set in the file
 
 
 def made_up_notes(which: str, n_notes: int, seed: int = 0) -> list[Note]:
-    """``which`` is ``development`` or ``held out``; the same seed gives the same notes."""
-    rng = random.Random(f"{which}:{seed}")
-    return [_note(which, rng) for _ in range(n_notes)]
+    """``which`` is a name of `SETS`; the same seed gives the same notes."""
+    rng = random.Random(f"{SETS[which]}:{seed}")
+    return [_note(SETS[which], rng) for _ in range(n_notes)]
 
 
 def _note(which: str, rng: random.Random) -> Note:

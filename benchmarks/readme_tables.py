@@ -215,6 +215,19 @@ def compare() -> str:
     return "\n\n".join(parts)
 
 
+def recipes() -> str:
+    """UNETR with one thing of the recipe changed at a time."""
+    parts = []
+    for name, title in SETS.items():
+        path = RESULTS / f"unetr_recipe_{name}.json"
+        if path.is_file():
+            result = json.loads(path.read_text())
+            about = f"n = {result['n']} of {result['patients']} patients"
+            parts.append(f"**{title}**, {result['epochs']} epochs, one seed, {about}:")
+            parts.append(markdown_table(comparison.recipe_table(result)))
+    return "\n\n".join(parts) or "Not measured yet."
+
+
 def dicom() -> str:
     """A DICOM series to .nii.gz: seconds and sizes beside the peers."""
     result = json.loads((RESULTS / "dicom_speed.json").read_text())
@@ -265,7 +278,7 @@ def steps() -> str:
 
 TABLES = {"lessons": lessons, "phantom": phantom, "real": real, "compare": compare}
 TABLES |= {"speed": speed, "steps": steps, "real3d": real3d, "text": text, "windows": windows}
-TABLES |= {"dicom": dicom, "deidentification": deidentification}
+TABLES |= {"recipes": recipes, "dicom": dicom, "deidentification": deidentification}
 
 
 def main() -> int:

@@ -38,7 +38,6 @@ from seg_lib.data.patches import PatchBatches
 from seg_lib.data.volumes import Preparation, Prepared, prepare, put_back, resampled
 from seg_lib.files import write_text
 from seg_lib.inference import SlidingWindow, foreground_of, sliding_window
-from seg_lib.memory import keep_memory
 from seg_lib.models import build_model
 from seg_lib.run_log import read_history
 from seg_lib.steps import segmentation_step
@@ -80,7 +79,6 @@ def read_blocks(folder: Path) -> list[Block]:
 
 def train_network(train: list[Block], out: Path, words: argparse.Namespace) -> torch.nn.Module:
     """Train on one fold. No validation set: the moving average of the weights needs no choice."""
-    keep_memory()
     seed_everything(words.seed)
     model = build_model("unet3d", **NETWORK)
     config = TrainConfig(

@@ -18,10 +18,12 @@ def main() -> int:
     commands += [["dicom_speed.py"], ["text_cost.py"], ["text_guided.py"]]
     commands += [["deidentification.py"]]
     commands += [["inference_speed.py"], ["compare_2d.py", "lung2d", "--same-time"]]
+    commands += [["unetr_recipe.py", "lung2d", "--epochs", "24"]]
     if words.data:
         commands.append(["real_nodules_2d.py", "--data", words.data])
         commands.append(["real_nodules_3d.py", "--data", words.data])
         commands.append(["compare_2d.py", "nodules", "--data", words.data])
+        commands.append(["unetr_recipe.py", "nodules", "--data", words.data])
     if words.pancreas:
         commands.append(["compare_2d.py", "pancreas", "--data", words.pancreas])
     failed = [

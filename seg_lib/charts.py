@@ -160,8 +160,8 @@ def hu_histogram(
 def markdown_table(rows: Rows, columns: Sequence[str] | Mapping[str, str] | None = None) -> str:
     """Rows as a Markdown table: floats with three decimals, numbers aligned to the right.
 
-    A missing or None entry is left empty. ``columns`` are the keys to show, or key -> heading; the
-    keys of the first row where None.
+    A missing or None entry is left empty, and what would be rounded to 0.000 is "< 0.001".
+    ``columns`` are the keys to show, or key -> heading; the keys of the first row where None.
 
     Raises:
         InputError: no rows.
@@ -180,7 +180,7 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, float | np.floating):
-        return f"{value:.3f}"
+        return "< 0.001" if 0 < value < 0.0005 else f"{value:.3f}"
     return str(value).replace("|", "\\|").replace("\n", " ")
 
 

@@ -65,8 +65,7 @@ def save_checkpoint(
 
 def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors on the CPU; copies of those that share memory (tied weights) or have gaps."""
-    apart: dict[str, Tensor] = {}
-    taken = set()
+    apart, taken = {}, set()
     for name, tensor in tensors.items():
         tensor = tensor.detach().cpu()
         memory = tensor.untyped_storage().data_ptr()
@@ -225,7 +224,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 
 def fill_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """The inverse of ``optimizer_tensors``."""
+    """The inverse of ``optimizer_tensors``; memory of other weights would crash Python later."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         index, key = name.split(".", 1)
@@ -234,7 +233,9 @@ def fill_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     for parameter, memory in optimizer.state.items():
         for key, tensor in memory.items():
-            if tensor.shape == parameter.shape:  # same memory layout, or the last bits may differ
+            if key != "step" and tensor.shape != getattr(parameter, "shape", None):
+                raise InputError("The checkpoint was made with other trained weights; train anew.")
+            if tensor.ndim:  # same memory layout, or the last bits may differ
                 memory[key] = torch.empty_like(parameter, dtype=tensor.dtype).copy_(tensor)
 
 

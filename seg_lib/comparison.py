@@ -92,6 +92,32 @@ def cost_table(result: dict[str, Any]) -> Rows:
     return lines
 
 
+def part_table(
+    result: dict[str, Any], kind: str, part_of: Sequence[str], parts: Sequence[str]
+) -> Rows:
+    """A line a network, a column a part of the cases: Dice with its 95 % interval by patient.
+
+    Args:
+        result: what `read_comparison` gives.
+        kind: "same samples" or "same time".
+        part_of: the name of each case's part, in the order of `rows_by_method`.
+        parts: the names in the order of the columns.
+    """
+    rows, names = rows_by_method(result, kind), np.array(part_of)
+    lines = []
+    for network in result["cost"]:
+        dice = np.array([row["dice"] for row in rows[network]])
+        patients = np.array([row["patient"] for row in rows[network]])
+        line = {"network": network}
+        for part in parts:
+            here = names == part
+            low, high = bootstrap_interval(dice[here], patients[here])
+            title = f"{part} (n = {here.sum()})"
+            line[title] = f"{dice[here].mean():.3f} ({low:.3f} to {high:.3f})"
+        lines.append(line)
+    return lines
+
+
 def pair_table(result: dict[str, Any], kind: str, metric: str = "dice") -> Rows:
     """A line a pair of networks: difference on the same cases, interval, p, and p after Holm.
 
@@ -110,4 +136,17 @@ def pair_table(result: dict[str, Any], kind: str, metric: str = "dice") -> Rows:
     for left, line in zip(range(len(lines), 0, -1), lines, strict=True):
         highest = max(highest, min(1.0, left * line["p"]))
         line["p after Holm"] = highest
+    return lines
+
+
+def recipe_table(result: dict[str, Any]) -> Rows:
+    """A line a recipe of `benchmarks/unetr_recipe.py`: its Dice, and how far from the unchanged."""
+    lines = []
+    for name, found in result["table"].items():
+        line = {"recipe": name, "n": result["n"], "Dice": f"{found['dice']:.3f}"}
+        line["share found"] = f"{found['found']:.2f}"
+        gap = found.get("minus_unchanged")
+        told = gap and f"{gap['difference']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})"
+        line["minus unchanged (95 % interval)"] = told or ""
+        lines.append(line)
     return lines

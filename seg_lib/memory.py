@@ -11,9 +11,9 @@ TRIM_THRESHOLD, MMAP_MAX = -1, -4  # numbers of mallopt(3)
 def keep_memory() -> bool:
     """Tell glibc to hand freed memory out again instead of returning it to the system.
 
-    Large tensors otherwise cost a page fault every 4 kB in every step: 1.3 to 1.5 times the time of
-    float32 3D convolutions on a CPU. The process then keeps the most memory it ever used. Does
-    nothing, and returns False, where the C library is another one.
+    Large tensors otherwise cost a page fault every 4 kB in every step: 1.1 to 1.5 times the time of
+    a training step on a CPU. The process then keeps the most memory it ever used. Does nothing, and
+    returns False, where the C library is another one.
     """
     if not sys.platform.startswith("linux"):
         return False

@@ -186,7 +186,7 @@ def restore(run: Run) -> None:
 
 def _check_same(path: Path, about: Row, run: Run) -> None:
     """Minutes may change and epochs grow; everything else must be as it was."""
-    if "config" not in about:
+    if not about.keys() >= {"config", "scaler", *SAVED}:
         raise InputError(f"{path}: holds no training state; resume the folder that fit wrote.")
     old = about["config"] | {"batches of an epoch": about["steps"]}
     new = asdict(run.config) | {"batches of an epoch": run.steps}

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from seg_lib.data.case_rules import VOLUME_SUFFIXES
 from seg_lib.data.cases import Case
 from seg_lib.data.hu import HU_WINDOWS
 from seg_lib.data.nifti import Volume, read_image, read_mask
@@ -20,7 +21,6 @@ from seg_lib.data.pictures import read_png
 from seg_lib.errors import InputError
 
 GREY_WINDOW = (0.0, 255.0)  # for images that were windowed before they came here
-NIFTI_SUFFIXES = (".nii", ".nii.gz")
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,7 +114,7 @@ def open_scan(
 
     Args:
         image: (X, Y, Z) RAS array in HU, or (H, W) array as displayed; or a ``Volume``, a path to a
-            NIfTI file or a picture, or a ``Case`` (its label is then the mask). A ``Scan`` comes
+            volume or a picture, or a ``Case`` (its label is then the mask). A ``Scan`` comes
             back as it is. uint8 and float values within [0, 1] count as grey, not HU.
         mask: truth of the same shape, any of the same kinds, or None. Above 0 is lesion.
         prediction: same; floats count as probabilities, lesion from 0.5 upwards.
@@ -152,7 +152,7 @@ def _read(source: Any, read_nifti: Callable[[Path], Volume]) -> Any:
     if not isinstance(source, str | Path):
         return source
     path = Path(source)
-    return read_nifti(path) if path.name.lower().endswith(NIFTI_SUFFIXES) else read_png(path)
+    return read_nifti(path) if path.name.lower().endswith(VOLUME_SUFFIXES) else read_png(path)
 
 
 def _values(source: Any, name: str) -> np.ndarray:

@@ -11,6 +11,7 @@ Of a volume (X, Y, Z) in HU, RAS:
 import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,7 +71,7 @@ def predict_slices(
         (N, 1, H, W) float32 in [0, 1].
 
     Raises:
-        InputError: images of another shape, or a single slice is too large for the memory.
+        InputError: another shape, NaN as answer, or a single slice is too large for the memory.
 
     Taught in notebook 06.
     """
@@ -89,6 +90,8 @@ def predict_slices(
                 continue
             found[start : start + len(part)] = probability.cpu().numpy()
             start += len(part)
+    if np.isnan(found).any():  # it would pass for an empty mask
+        raise InputError("The network answers NaN; check that image and weights are numbers.")
     return found
 
 
@@ -150,6 +153,22 @@ def predict_slice(model: nn.Module, image: np.ndarray, flips: bool = False) -> n
     return predict_slices(model, np.asarray(image)[None, None], flips=flips)[0, 0]
 
 
+def predict_resized(
+    model: nn.Module, images: Sequence[np.ndarray], size: int | None, **how: Any
+) -> np.ndarray:
+    """Probability (N, H, W) of N grey images (H, W), each seen at the size of the training slices.
+
+    ``size`` is their height and width, or None if they kept their own pixels, as
+    `slices_of_volumes` gives them; ``how`` goes to ``predict_slices``.
+    """
+    if size is None:
+        return predict_slices(model, np.stack(images)[:, None], **how)[:, 0]
+    grey = np.stack([resize_image(image, size) for image in images])[:, None]
+    there = torch.from_numpy(predict_slices(model, grey, **how))
+    sides = images[0].shape
+    return F.interpolate(there, sides, mode="bilinear", antialias=True)[:, 0].numpy()
+
+
 def predict_slicewise(
     model: nn.Module,
     volume: Volume,
@@ -165,8 +184,7 @@ def predict_slicewise(
         model: see ``predict_slices``.
         volume: HU in RAS, as `read_image` gives it.
         window: (low, high) in HU, the one the network was trained with.
-        size: height and width the training slices were resized to; None for slices in their own
-            pixels, as `slices_of_volumes` gives them.
+        size: see ``predict_resized``.
         batch_size: slices at once.
         flips: see ``predict_slices``.
         threshold: a voxel is foreground if its probability is at least this.
@@ -176,12 +194,6 @@ def predict_slicewise(
 
     Taught in notebook 06.
     """
-    height, width = axial_view(volume.array, 0).shape
     grey = [to_grey(axial_view(volume.array, z), window) for z in range(volume.array.shape[2])]
-    if size is not None:
-        grey = [resize_image(image, size) for image in grey]  # as the training slices were
-    probability = predict_slices(model, np.stack(grey)[:, None], batch_size, flips)
-    if size is not None:
-        there = torch.from_numpy(probability)
-        probability = F.interpolate(there, (height, width), mode="bilinear", antialias=True).numpy()
-    return from_axial_view((probability[:, 0] >= threshold).transpose(1, 2, 0)).astype(np.uint8)
+    probability = predict_resized(model, grey, size, batch_size=batch_size, flips=flips)
+    return from_axial_view((probability >= threshold).transpose(1, 2, 0)).astype(np.uint8)

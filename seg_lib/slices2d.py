@@ -18,6 +18,7 @@ from seg_lib import baselines, evaluation, losses
 from seg_lib.course.profiles import Settings
 from seg_lib.data.augment import slice_augmentation
 from seg_lib.data.batches import SliceBatches
+from seg_lib.data.case_rules import VOLUME_SUFFIXES
 from seg_lib.data.cases import CASES_CSV, Case, read_cases, with_validation
 from seg_lib.data.hu import HU_WINDOWS
 from seg_lib.data.slices import SliceSet, load_slices, pickle_to_png, slices_of_volumes
@@ -96,7 +97,7 @@ def _converted(data: Path, png: Path, size: int) -> list[Case]:
 
 
 def _load(cases: list[Case], size: int) -> SliceSet:
-    if all(case.image.name.endswith((".nii", ".nii.gz")) for case in cases):
+    if all(case.image.name.endswith(VOLUME_SUFFIXES) for case in cases):
         return slices_of_volumes(cases, WINDOW, size)
     return load_slices(cases, size)
 
@@ -149,8 +150,17 @@ def train_slices(
         seed: of weights, order and augmentation.
         how: ``network``, ``minutes``, ``resume`` where they differ from the sizes; ``pretrained``,
             a file of `seg_lib.pretraining` to start from.
+
+    Raises:
+        InputError: no lesion to learn from or to be judged by, or what does not fit the network.
     """
     train, val, _ = parts
+    for name, part in {"training": train, "validation": val}.items():
+        if not part.labels.any():
+            raise InputError(
+                f"None of the {len(part)} {name} slices, such as {part.cases[0].case}, has a pixel "
+                "of lesion; check the masks, or add cases with a lesion to the split."
+            )
     network = how.get("network") or sizes.network
     seed_everything(seed)
     numbers = sizes_for(network, sizes.size, sizes.preset)

@@ -15,6 +15,7 @@ from torch import nn
 
 from seg_lib import evaluation
 from seg_lib.course.profiles import Settings, settings
+from seg_lib.data.case_rules import mask_name
 from seg_lib.data.nifti import Volume, read_image, write_mask
 from seg_lib.data.notes import read_notes
 from seg_lib.data.slices import read_png, save_png
@@ -25,7 +26,7 @@ from seg_lib.inference import SlidingWindow, predict_volume
 from seg_lib.models import build_model
 from seg_lib.processes import connected
 from seg_lib.run_log import read_history
-from seg_lib.slice_inference import predict_slice, predict_slicewise
+from seg_lib.slice_inference import predict_resized, predict_slicewise
 from seg_lib.slices2d import score_on_slices, slices2d_parts, train_slices
 from seg_lib.tables import write_case_table
 from seg_lib.text3d import build_as_trained, score_on_noted, train_text
@@ -48,6 +49,7 @@ class Task:
     score: Callable[..., dict[str, list]]  # (network, parts, sizes) -> rows of it and of a rival
     predict: Callable[[nn.Module, dict, Path, Path], None]  # (network, about, image, out)
     lessons: dict[str, str]  # network -> lesson with its sizes; the first is the usual one
+    needs: tuple[str, ...] = ("network", "preparation", "patch")  # in the checkpoint, to predict
     build: Callable[[dict, Path], nn.Module] = build_as_told  # (about, folder of the run)
 
 
@@ -108,7 +110,7 @@ def predict_files(
 
     Args:
         run_dir: what ``seg-lib train`` wrote.
-        images: NIfTI volumes in HU, or PNG slices.
+        images: volumes in HU, or PNG slices.
         out: gets a mask with the name of each image, on its grid.
         notes: table with a note for each image, for a network that reads; see `read_notes`.
 
@@ -118,35 +120,39 @@ def predict_files(
     Raises:
         InputError: the run cannot be used, or two images have the same name.
     """
-    names = [Path(image).name for image in images]
+    names = [mask_name(Path(image)) for image in images]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise InputError(f"Two images are called {sorted(twice)[0]}; predict them one by one.")
     weights = Path(run_dir) / "best.safetensors"
     _, about = load_checkpoint(weights)
-    task = TASKS[about.get("task", "slices2d")]
+    task = TASKS.get(about.get("task", "slices2d"))
+    missing = [name for name in task.needs if name not in about] if task else ["a known task"]
+    if missing:
+        raise InputError(f"{weights}: lacks {', '.join(missing)}; give a run of 'seg-lib train'.")
     model = task.build(about, Path(run_dir))
     load_weights(model, weights)
     about["notes"] = read_notes(notes) if notes else None
     outcomes = []
     for image in images:
         try:
-            task.predict(model, about, Path(image), out / Path(image).name)
+            task.predict(model, about, Path(image), out / mask_name(Path(image)))
             outcomes.append((image, None))
         except InputError as fault:
-            outcomes.append((image, str(fault)))
+            told = str(fault) if str(image) in str(fault) else f"{image}: {fault}"
+            outcomes.append((image, told))
     return outcomes
 
 
 def predict_by_slices(model: nn.Module, about: dict[str, Any], image: Path, out: Path) -> None:
     """Mask of one slice or volume from a 2D network, written as ``out``."""
+    window, size, native = tuple(about["window"]), about["size"], about.get("native_pixels")
     if image.suffix == ".png":
-        mask = predict_slice(model, read_png(image)) >= 0.5
+        mask = predict_resized(model, [read_png(image)], None if native else size)[0] >= 0.5
         save_png(out, mask.astype(np.uint8) * 255)
         return
     volume = read_image(image)
-    window, size = tuple(about["window"]), about["size"]
-    if about.get("native_pixels"):
+    if native:
         mask = predict_padded(model, volume, window, size)
     else:
         mask = predict_slicewise(model, volume, window, size)
@@ -172,7 +178,7 @@ def predict_by_windows(model: nn.Module, about: dict[str, Any], image: Path, out
 
 def predict_with_note(model: nn.Module, about: dict[str, Any], image: Path, out: Path) -> None:
     """Mask of one volume and its note from a text-guided network, written as ``out``."""
-    name = image.name.removesuffix(".gz").removesuffix(".nii")
+    name = mask_name(image).removesuffix(".gz").removesuffix(".nii")
     notes = about["notes"]
     if notes is None:
         notes = {name: ""}
@@ -207,6 +213,7 @@ TASKS = {
         score_on_slices,
         predict_by_slices,
         {"resnet50_unet": "06", "resnet18_unet": "06", "swin_unet": "07", "unetr": "08"},
+        ("network", "window", "size"),
     ),
     "volumes3d": Task(
         volumes3d_parts,
@@ -221,7 +228,7 @@ TASKS = {
         score_on_noted,
         predict_with_note,
         {"text_unet3d": "15"},
-        build_as_trained,
+        build=build_as_trained,
     ),
 }
 

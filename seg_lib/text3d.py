@@ -24,7 +24,6 @@ from seg_lib.data.patches import NotedPatches, greys
 from seg_lib.data.volumes import Prepared
 from seg_lib.errors import InputError, Interrupted
 from seg_lib.inference import foreground_of
-from seg_lib.memory import keep_memory
 from seg_lib.models import build_model
 from seg_lib.models.language_model import load_language_model
 from seg_lib.models.presets import sizes_for
@@ -108,7 +107,6 @@ def train_text(parts: Parts, out: str | Path, sizes: Settings, seed: int, **how:
         raise InputError("text3d trains in one process; start it without torchrun and --gpus 1.")
     train, val, _ = parts
     out, with_notes, resume = Path(out), how.get("with_notes", True), how.get("resume", False)
-    keep_memory()
     seed_everything(seed)
     model = how.get("model") or untrained(out, sizes, seed)
     about = {"with_notes": with_notes} | _about(sizes)

@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from seg_lib import run_log
 from seg_lib.checkpoints import load_checkpoint, load_weights, save_checkpoint
 from seg_lib.errors import InputError, TrainingError
+from seg_lib.memory import keep_memory
 from seg_lib.processes import first_of_all, mean_of_all, same_everywhere
 from seg_lib.runs import Run, close, keep, opened_run
 from seg_lib.schedules import TrainConfig, ended, learning_rate
@@ -232,6 +233,7 @@ def fit(
 
     Taught in notebook 06.
     """
+    keep_memory()
     optimizer = build_optimizer(model, config)
     run = opened_run(model, optimizer, config, out_dir, len(batches), resume, about or {})
     with run as run, stop_requests(config.minutes) as stop:

@@ -23,7 +23,6 @@ from seg_lib.data.patches import PatchBatches, flips_and_greys
 from seg_lib.data.volumes import AIR_BELOW_HU, Preparation, Prepared, load_volumes, put_back
 from seg_lib.errors import InputError
 from seg_lib.inference import SlidingWindow, foreground_of, predict_volume, sliding_window
-from seg_lib.memory import keep_memory
 from seg_lib.metrics import dice
 from seg_lib.models import build_model
 from seg_lib.models.presets import sizes_for
@@ -125,7 +124,6 @@ def train_volumes(
     """
     train, val, _ = parts
     network = how.get("network") or sizes.network
-    keep_memory()
     seed_everything(seed)
     numbers = sizes_for(network, 0, sizes.preset)
     model = build_model(network, **numbers)

@@ -5,7 +5,7 @@ import sys
 import textwrap
 
 
-def read_apart(module: str, function: str, path, timeout: int = 20) -> tuple[str, int]:
+def read_apart(module: str, function: str, path, timeout: int = 300) -> tuple[str, int]:
     """What ``function(path)`` says (its refusal, or the length of its result) and its peak MB.
 
     The process runs with ``-O``: refusals must not be asserts. Its own peak is read from /proc,

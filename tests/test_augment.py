@@ -45,6 +45,57 @@ def test_image_and_mask_stay_together():
         assert dice(image > 127, mask > 0) > 0.9
 
 
+def test_rotations_reach_30_degrees_and_not_further():
+    """002-05: the angle of a bar; mirroring turns it round, and bending moves it by little."""
+    bar = np.zeros((64, 64), np.uint8)
+    bar[30:34, 12:52] = 1
+    geometric = slice_augmentation(intensity=False)
+    angles = []
+    for seed in range(80):
+        y, x = np.nonzero(geometric(bar * 255, bar, seed)[1])
+        (_, vertical), (_, horizontal) = np.linalg.eigh(np.cov(y, x))[1]
+        angles.append(abs(np.degrees(np.arctan(vertical / horizontal))))
+    assert 22 < max(angles) < 34 and min(angles) < 2
+
+
+def test_mirrors_of_both_kinds_are_drawn(augment):
+    """002-06: an L in one corner is found in all four."""
+    corner = np.zeros((64, 64), np.uint8)
+    corner[16:22, 16:30] = corner[16:30, 16:22] = 1
+    middles = [np.argwhere(augment(corner * 255, corner, s)[1]).mean(0) > 31.5 for s in range(40)]
+    assert {(bool(low), bool(right)) for low, right in middles} == {
+        (low, right) for low in (False, True) for right in (False, True)
+    }
+
+
+def test_bending_alone_makes_a_straight_edge_crooked():
+    """002-07: the elastic step by itself, by less than a quarter of the picture."""
+    half = np.zeros((64, 64), np.uint8)
+    half[32:] = 1
+    augmentation = slice_augmentation(intensity=False)
+    elastic = [t for t in augmentation.compose.transforms if "Elastic" in type(t).__name__]
+    augmentation.compose.transforms = elastic
+    drawn = [augmentation(half * 255, half, seed)[1] for seed in range(20)]
+    edges = [np.argmax(mask, axis=0)[8:-8] for mask in drawn]
+    crooked = [np.ptp(edge) for edge in edges]
+    assert len(elastic) == 1 and 0 < max(crooked) < 16
+    assert 2 <= sum(span > 0 for span in crooked) <= 15  # drawn with a probability of 0.3
+
+
+def test_brightness_and_contrast_leave_the_mask_alone():
+    """002-08: a flat picture gets up to a tenth brighter or darker; its mask is the same."""
+    flat, mask = np.full((64, 64), 100, np.uint8), disc()
+    both, geometric = slice_augmentation(), slice_augmentation(intensity=False)
+    greys = []
+    for seed in range(40):
+        image, drawn = both(flat, mask, seed)
+        assert np.array_equal(drawn, geometric(flat, mask, seed)[1])
+        assert np.median(geometric(flat, mask, seed)[0]) == 100
+        greys.append(float(np.median(image)))
+    assert 100 * 0.9 - 26 <= min(greys) < 95 and 105 < max(greys) <= 100 * 1.1 + 26
+    assert 10 < sum(grey == 100 for grey in greys) < 32  # half of them are not touched
+
+
 def test_a_lesion_never_vanishes(augment):
     corner = np.zeros((64, 64), np.uint8)
     corner[0, 0] = 1  # nearly every rotation turns it out of the picture

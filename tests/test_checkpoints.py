@@ -330,6 +330,22 @@ def test_the_optimizer_remembers(kind):
     assert torch.equal(straight.weight, resumed.weight)
 
 
+@pytest.mark.parametrize("fault", ["smaller", "of one weight too many"])
+def test_an_optimizer_memory_of_other_weights_is_refused(fault):
+    """The fused optimizers read beyond the end of a smaller memory: Python itself crashed."""
+    weight = torch.nn.Parameter(torch.ones(3, 2))
+    optimizer = torch.optim.AdamW([weight], fused=True)
+    weight.sum().backward()
+    optimizer.step()
+    memory = optimizer_tensors(optimizer)
+    if fault == "smaller":
+        memory["0.exp_avg"] = memory["0.exp_avg"][:1]
+    else:
+        memory |= {name.replace("0.", "1."): tensor for name, tensor in memory.items()}
+    with pytest.raises(InputError, match="made with other trained weights"):
+        fill_optimizer(optimizer, memory)
+
+
 def test_the_optimizer_memory_gets_the_layout_of_its_weight():
     """Another layout is slower, and may add up in another order."""
     layer = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)

@@ -6,7 +6,9 @@ from seg_lib.comparison import (
     cost_table,
     over_seeds,
     pair_table,
+    part_table,
     read_comparison,
+    recipe_table,
     score_table,
     seed_means,
 )
@@ -74,3 +76,24 @@ def test_cost_table():
 def test_a_missing_result_names_the_command(tmp_path):
     with pytest.raises(InputError, match="python benchmarks/compare_2d.py"):
         read_comparison(tmp_path / "none.json")
+
+
+def test_a_part_of_the_cases_has_the_mean_of_its_own_and_an_interval_over_patients():
+    """Both cases of the last part belong to one patient, so nothing is known of the spread."""
+    one = {**RESULT, "runs": {"same samples": [run("c", 0, 0.2, 0.4, 0.6, 0.8)]}, "cost": {"c": {}}}
+    for row in one["runs"]["same samples"][0]["rows"][2:]:
+        row["patient"] = "p9"
+    (line,) = part_table(one, "same samples", ["large"] * 2 + ["small"] * 2, ["small", "large"])
+    assert list(line) == ["network", "small (n = 2)", "large (n = 2)"]
+    assert line["small (n = 2)"] == "0.700 (0.700 to 0.700)"
+    assert line["large (n = 2)"] == "0.300 (0.200 to 0.400)"
+
+
+def test_a_changed_recipe_stands_beside_the_unchanged():
+    gap = {"difference": -0.25, "low": -0.3, "high": -0.2}
+    table = {"unchanged": {"dice": 0.75, "found": 1.0}}
+    table["no skip"] = {"dice": 0.5, "found": 0.875, "minus_unchanged": gap}
+    first, second = recipe_table({"n": 8, "table": table})
+    assert first["Dice"] == "0.750" and first["minus unchanged (95 % interval)"] == ""
+    assert second["share found"] == "0.88"
+    assert second["minus unchanged (95 % interval)"] == "-0.250 (-0.300 to -0.200)"

@@ -1,5 +1,6 @@
 """Contours and DICOM SEG to masks and back."""
 
+import subprocess
 import warnings
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from made_up_dicom import CORONAL, OBLIQUE, ROOT, make_rtstruct, make_series, save
+from made_up_dicom import AXIAL, CORONAL, OBLIQUE, ROOT, make_rtstruct, make_series, save
+from scipy import ndimage
 
 from seg_lib import cli
 from seg_lib.data.contours import check_same_patient, fill, outlines, rtstruct_to_mask
@@ -221,6 +223,24 @@ def test_the_command(tmp_path, series, capsys):
     assert read_mask(tmp_path / "out" / "mask.nii.gz", like=image).array.sum() == 16
 
 
+def test_contours_for_two_series_and_damaged_contours(tmp_path, series, image, capsys):
+    make_rtstruct({"GTV-1": [square(-17.5, -28.5, 45, 4)]}).save_as(tmp_path / "rs.dcm")
+    second = make_series(shape=(20, 20), spacing=(1, 1), origin=(-20, -30, 400))
+    for piece in second:
+        piece.SeriesInstanceUID = f"{ROOT}22"
+        piece.SOPInstanceUID += ".2"
+    save(series, second, names="b{:03d}.dcm")
+    words = ["dicom-to-nifti", series, tmp_path / "out" / "ct.nii.gz", "--roi", "GTV-1"]
+    words += ["--rtstruct", tmp_path / "rs.dcm", "--mask-out", tmp_path / "out" / "mask.nii.gz"]
+    assert cli.main([*map(str, words)]) == 1
+    assert "2 series; give the folder of the one drawn on" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "mask.nii.gz").exists()
+    for content in (b"", bytes(132) + b"\xff" * 40):
+        (tmp_path / "rs.dcm").write_bytes(content)
+        with pytest.raises(InputError, match="no readable DICOM file|not an RTSTRUCT"):
+            rtstruct_to_mask(tmp_path / "rs.dcm", image, "GTV-1", tmp_path / "m.nii.gz")
+
+
 # ---- and back ----
 
 
@@ -333,6 +353,49 @@ def test_another_reader_opens_the_rtstruct(tmp_path, series, predicted):
     for contour in contours:
         z = places[contour.ContourImageSequence[0].ReferencedSOPInstanceUID]
         assert set(map(float, contour.ContourData[2::3])) == {z}
+
+
+@pytest.mark.parametrize("orientation", [AXIAL, CORONAL, OBLIQUE], ids=["ax", "cor", "oblique"])
+def test_dcmqi_finds_the_seg_where_the_mask_is(tmp_path, orientation):
+    """DCMTK and ITK read it: the same voxels at the same places, and nothing to complain about."""
+    dcmqi = pytest.importorskip("dcmqi")
+    tool = Path(dcmqi.__file__).parent / "bin" / "segimage2itkimage"
+    pieces = make_series(shape=(20, 24), spacing=(1, 0.8), orientation=orientation)
+    folder = save(tmp_path / "s", pieces)
+    dicom_to_nifti(folder, tmp_path / "ct.nii.gz")
+    like = read_image(tmp_path / "ct.nii.gz")
+    mask = np.zeros(like.array.shape, np.uint8)
+    mask[2:5, 4:6, 2:4] = 1
+    mask[5, -1, 1] = 1
+    write_mask(tmp_path / "p.nii.gz", mask, like)
+    mask_to_seg(tmp_path / "p.nii.gz", folder, tmp_path / "seg.dcm", "Tumour")
+    words = ["--inputDICOM", tmp_path / "seg.dcm", "--outputDirectory", tmp_path, "-t", "nii"]
+    run = subprocess.run([tool, *words, "-p", "dcmqi"], capture_output=True, text=True, check=True)
+    assert "absent" not in run.stdout + run.stderr
+    ours, theirs = nib.load(tmp_path / "p.nii.gz"), nib.load(tmp_path / "dcmqi-1.nii.gz")
+    places = []
+    for image in (ours, theirs):  # dcmqi leaves empty slices out, so places in mm are compared
+        found = np.argwhere(np.asarray(image.dataobj) > 0)
+        mm = found @ image.affine[:3, :3].T + image.affine[:3, 3]
+        places.append(mm[np.lexsort(np.rint(mm * 100).astype(int).T)])
+    assert len(places[0]) == mask.sum() == 13
+    np.testing.assert_allclose(places[1], places[0], atol=1e-3)
+
+
+def test_rt_utils_finds_the_rtstruct_where_the_mask_is(tmp_path, series, predicted):
+    """It fills with OpenCV, which adds the voxels that an edge runs through; never a whole one."""
+    why = "pip install --no-deps rt-utils (its own dependencies break OpenCV)"
+    builder = pytest.importorskip("rt_utils", reason=why).RTStructBuilder
+    mask_to_rtstruct(predicted, series, tmp_path / "rs.dcm", "Tumour")
+    opened = builder.create_from(str(series), str(tmp_path / "rs.dcm"))
+    assert opened.get_roi_names() == ["Tumour"]
+    found = opened.get_roi_mask_by_name("Tumour").transpose(1, 0, 2)  # to columns, rows, slices
+    mask = np.asarray(nib.load(predicted).dataobj) > 0
+    around = ndimage.binary_dilation(mask, np.ones((3, 3, 1)))
+    hole = mask[..., 2] != ndimage.binary_fill_holes(mask[..., 2])
+    assert found[mask].all() and not found[~around].any()
+    assert hole.sum() == 4
+    assert found.any((0, 1)).tolist() == mask.any((0, 1)).tolist()
 
 
 @pytest.mark.parametrize("write", [mask_to_seg, mask_to_rtstruct])

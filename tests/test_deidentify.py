@@ -15,7 +15,7 @@ from seg_lib.errors import InputError
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 import deidentification  # noqa: E402
-from deidentification import held_back, measure, with_known, written  # noqa: E402
+from deidentification import held_back, interval, measure, read_notes, with_known, written  # noqa: E402
 from made_up_notes import made_up_notes  # noqa: E402
 
 
@@ -31,14 +31,16 @@ def test_recall_precision_and_terms_on_the_development_set(development):
     assert found["word_precision"] >= 0.95 and found["terms_kept"] >= 0.995
 
 
-def test_the_held_out_set_is_told_apart_and_its_names_and_numbers_are_found():
-    """Lower than on the development set, and so it is published."""
-    found = measure(made_up_notes("held out", 400, seed=3))
-    assert found["recall"] >= 0.90 and found["recall_by_type"]["NAME"] >= 0.95
-    assert found["word_precision"] >= 0.90
+def test_the_set_of_the_second_author_and_what_is_published():
+    found = measure(made_up_notes("second author", 400, seed=3))
+    assert found["recall"] >= 0.99 and min(found["recall_by_type"].values()) >= 0.95
+    assert found["word_precision"] >= 0.90 and found["terms_kept"] >= 0.98
+    low, high = found["recall_interval"]
+    assert low <= found["recall"] <= high
     stored = json.loads((BENCHMARKS / "results" / "deidentification.json").read_text())["results"]
-    assert stored["held out"]["recall"] == pytest.approx(found["recall"], abs=0.02)
-    assert stored["development"]["recall"] >= 0.99
+    assert stored["held out"]["recall"] >= 0.90 and stored["development"]["recall"] >= 0.99
+    if "second author" in stored:
+        assert stored["second author"]["recall"] == pytest.approx(found["recall"], abs=0.02)
 
 
 def test_the_measure_can_fail(development, monkeypatch):
@@ -54,7 +56,7 @@ def test_the_sets_share_neither_names_nor_templates():
 
 
 def test_known_identifiers_go_whatever_the_rules_miss():
-    for note in made_up_notes("held out", 60, seed=5):
+    for note in made_up_notes("second author", 60, seed=5):
         try:
             clean = deidentify(note.text, known=note.known)
         except InputError:
@@ -194,6 +196,63 @@ Eastern Cooperative Oncology Group 1; stage IIIB; Lung-RADS 4B; SUV 3.4-2.1; -62
 @pytest.mark.parametrize("text", TERMS.strip().splitlines())
 def test_clinical_terms_stay(text):
     assert deidentify(text) == text
+
+
+# General forms: what stands in {} must go, what stands in <> must stay.
+MARKED = """
+Referrer: {Siân Prothero}, {Glan Clwyd District Hospital}; she lives in {Tamworth-on-Sea}.
+{Okonkwo} looks well, says her niece {Morag}. {Fen} (wife) informed. {Nwachukwu} phoned.
+Spoke to {Hartmann} after the <Hartmann's procedure>; no <Paget disease>. Dr {Paget} agrees.
+Mr {Black}, Mrs {White}, Dr. {Small}, Prof {de Vries-Hartog}, {L. Moss} and {O. Petrenko}.
+{MADEUP-OYELARAN, TEMITOPE} was seen; REF DR: {HUTCHENS}; {Gurpreet} came; RN {Kelleher}.
+From {Bayou Regional Cancer Center} to {Klinik Brumal am See} and {St Swithun's Hospice}.
+At {Guy's and St Thomas' NHS Foundation Trust}, {Royal Dunmore}, {University of Brumal}.
+{Northgate Sarcoma Unit}: <Enneking stage IIB>, <Mirels score 9>; <Emergency Department>.
+{Port Ellery}, {Novi Sad} and {Castle Brindley}. Lives at {2 Quay Side, Whitby YO21 3PU}.
+<Waldeyer's ring>, <Morison's pouch>, <Codman triangle>, <Virchow node>, <Gamma Knife>.
+<Waterlow 16>, <Child-Pugh B7>, <Ann Arbor IIB>, <Bazett-corrected QT 440 ms>, <TACE>.
+Medications: <Trelegy Ellipta>, <Zorbaxin>. Started on <Brumalux>. <Cefuroxime 1.5 g>.
+<Napsin positive>, <Desmin negative>; <Seminal vesicles>, <Helical CT>, <12 MHz probe>.
+A {94}-year-old man, {92}F, {96} y/o; F/{97}; aged {101}y; {ninety-one} years old; {95 y.o.}
+<74F>, <M/81>, <67 y/o>, <in her sixties>, <aged 45>, <SpO2 95%>, <HR 96>, <BP 98/60>.
+Seen {Sept 2019}, {5th/6th June}, {Jan 1st, 2020 at 3pm}, {4-III-2020}, {summer of 2014}.
+On {03 / 04 / 2019}, {Mon 4/5}, {the 2nd of Feb. 2020}, {Thurs 12 Sept}, {2020 Mar 4}.
+"""
+
+
+@pytest.mark.parametrize("line", MARKED.strip().splitlines())
+def test_general_forms(line):
+    text, gone, kept = "", [], []
+    for part in re.split(r"(\{[^}]*\}|<[^>]*>)", line):
+        value = part[1:-1] if part[:1] in ("{", "<") else part
+        if value != part:
+            (gone if part[0] == "{" else kept).append((len(text), len(text) + len(value)))
+        text += value
+    taken = bytearray(len(text))
+    for start, end, _ in find_identifiers(text):
+        taken[start:end] = b"\1" * (end - start)
+    parts = [
+        (text[a:b], all(taken[i] or not text[i].isalnum() for i in range(a, b))) for a, b in gone
+    ]
+    assert not [value for value, found in parts if not found]
+    assert not [text[a:b] for a, b in kept if any(taken[a:b])]
+
+
+def test_notes_from_a_file(tmp_path):
+    text = "Dr. Ada Okoro, 74, saw Obi, 93, in cold weather."
+    spans = [[0, 13, "name"], [15, 17, "age"], [23, 26, "name"], [28, 30, "age"]]
+    item = {"text": text, "spans": spans, "terms": [[35, 39]], "known": {"name": "Obi", "id": ""}}
+    (tmp_path / "notes.json").write_text(json.dumps([item]))
+    [note], changed = read_notes(tmp_path / "notes.json")
+    assert note.spans == [(4, 13, "name"), (23, 26, "name"), (28, 30, "age")]
+    assert note.known == ["Obi"] and note.terms == [(35, 39)]
+    assert changed == {"ages_up_to_89_left_out": 1, "titles_left_out": 1}
+
+
+def test_the_interval_is_that_of_whole_notes():
+    assert interval([[True] * 3] * 5) == [1, 1]
+    low, high = interval([[True] * 10, [False] * 10] * 50)  # 100 notes of which half are found
+    assert 0.38 < low < 0.42 and 0.58 < high < 0.62
 
 
 LEFT = r"""a.b.example|//host/x|\\host|host.example/x|12 34 56 78|1234567|1.2.840.1|555-0123

@@ -2,7 +2,9 @@
 
 import gzip
 import re
+import signal
 import subprocess
+import sys
 import warnings
 import zipfile
 
@@ -190,6 +192,18 @@ def test_impossible_numbers(src, dst, tag, value):
     setattr(slices[3], tag, value)
     save(src, slices)
     refused(src, dst, r"file \d of 6 \(00\d.dcm\)")
+
+
+def test_a_slanted_slice_and_an_unusual_layout_of_bits(src, dst, tmp_path):
+    slices = make_series()
+    for piece in slices:
+        piece.ImageOrientationPatient = [1, 0, 0, 0.5, 0.5, 0]
+    save(src, slices)
+    refused(src, dst, "ImageOrientationPatient is no pair of unit vectors")
+    slices = make_series()
+    slices[2].HighBit = 12
+    save(tmp_path / "bits", slices)
+    refused(tmp_path / "bits", dst, r"\(002.dcm\): an unusual layout of bits")
 
 
 # ---- slices missing, twice, uneven, tilted ----
@@ -814,3 +828,45 @@ def test_jpeg_lossless(real_data, tmp_path):  # 64
 
 def test_the_class_of_ct_is_the_one_of_the_standard():
     assert str(uid.CTImageStorage) == CT
+
+
+KILLED = """
+import os, signal, sys
+from seg_lib import cli
+from seg_lib.data import dicom
+
+def die_at(call, number):
+    calls = iter(range(number))
+    def dies(*args):
+        if next(calls, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return call(*args)
+    return dies
+
+if sys.argv[1] == "voxels":
+    dicom.read_hu = die_at(dicom.read_hu, 3)
+else:
+    os.replace = die_at(os.replace, 0)
+cli.main(["dicom-to-nifti", *sys.argv[2:]])
+"""
+
+
+@pytest.mark.parametrize("moment", ["voxels", "end"])
+def test_killed_in_the_middle_and_run_again(tmp_path, moment):
+    """SIGKILL after three of six slices, or before the file gets its name: no file, or the old one.
+
+    What is left is hidden, and the next run does not stumble over it.
+    """
+    folder = save(tmp_path / "s", make_series())
+    out = tmp_path / "out"
+    words = [str(folder), str(out / "ct.nii.gz")]
+    run = subprocess.run([sys.executable, "-c", KILLED, moment, *words], capture_output=True)
+    assert run.returncode == -signal.SIGKILL, run.stderr
+    (left,) = out.iterdir()
+    assert left.name.startswith(".part-")
+    assert cli.main(["dicom-to-nifti", *words]) == 0
+    assert [path.name for path in out.iterdir() if not path.name.startswith(".")] == ["ct.nii.gz"]
+    assert_right(out / "ct.nii.gz")
+    whole = (out / "ct.nii.gz").read_bytes()
+    assert subprocess.run([sys.executable, "-c", KILLED, moment, *words]).returncode == -9
+    assert (out / "ct.nii.gz").read_bytes() == whole

@@ -473,3 +473,14 @@ def test_a_second_download_into_the_same_folder_waits_its_turn(server, tmp_path)
         with pytest.raises(InputError, match="another run is writing here"):
             get(server, "good", tmp_path)
     assert os.listdir(tmp_path) == [".lock"]
+
+
+def test_behind_a_proxy_the_client_finds_out_whether_there_is_a_network(monkeypatch):
+    def no_call(*args, **words):
+        raise OSError("no route")
+
+    monkeypatch.setattr("socket.create_connection", no_call)
+    with pytest.raises(InputError, match="example.invalid"):
+        download._reach("example.invalid")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    assert download._reach("example.invalid") is None

@@ -217,6 +217,8 @@ def test_markdown_table_escapes_rounds_and_aligns():
         "| c |  | 12 |",
     ]
     assert markdown_table([{"a": 1}]).splitlines()[0] == "| a |"
+    small = markdown_table([{"p": 0.0001}, {"p": 0.0}]).splitlines()
+    assert small[2:] == ["| < 0.001 |", "| 0.000 |"]  # not impossible, and impossible
     with pytest.raises(InputError, match="at least one row"):
         markdown_table([])
 

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import re
 import warnings
+from collections import Counter
 
 import nibabel as nib
 import numpy as np
@@ -330,11 +332,48 @@ def test_prepare_keeps_splits_and_subtypes_of_the_quiz(tmp_path):
         "quiz_037": ("test", ""),
     }
     assert cases["quiz_037"].label is None
+    mapping = json.loads((tmp_path / "ready" / "subtype_mapping.json").read_text())
+    assert mapping == {  # in the form of source 004
+        "mapping": {
+            "quiz_0_041": {"subtype": 0, "split": "train"},
+            "quiz_2_007": {"subtype": 2, "split": "train"},
+            "quiz_1_012": {"subtype": 1, "split": "val"},
+        },
+        "validation_cases": ["quiz_1_012"],
+    }
+    (tmp_path / "ready" / "cases.csv").unlink()  # then the mapping alone tells
+    again = {case.case: (case.split, case.subtype) for case in read_cases(tmp_path / "ready")}
+    assert again == {name: (c.split, c.subtype) for name, c in cases.items()}
+    for damaged in ("[]", "{}", "{", '{"mapping": {"quiz_0_041": 0}}'):
+        (tmp_path / "ready" / "subtype_mapping.json").write_text(damaged)
+        with pytest.raises(InputError, match=r"subtype_mapping\.json: not in the form"):
+            read_cases(tmp_path / "ready")
     first = nib.load(cases["quiz_1_012"].image).get_fdata()
     assert np.array_equal(
         first,
         nib.load(folder / "validation" / "subtype1" / "quiz_1_012_0000.nii.gz").get_fdata(),
     )
+
+
+def test_the_subtypes_of_the_quiz_are_counted_as_stated(tmp_path):
+    """62, 106 and 84 to train, 9, 15 and 12 to validate: in the manifest, and of a set so built."""
+    manifest, folder = read_manifest("pancreas_quiz"), tmp_path / "ML-Quiz-3DMedImg"
+    names = {"train": "train", "val": "validation"}
+    scan(tmp_path / "image.nii.gz", 1)
+    scan(tmp_path / "label.nii.gz", 1, labels=(1, 2))
+    for split, part in names.items():
+        for subtype, count in manifest["cases"][split]["by_class"].items():
+            (folder / part / f"subtype{subtype}").mkdir(parents=True)
+            for n in range(count):
+                stem = folder / part / f"subtype{subtype}" / f"quiz_{subtype}_{split}{n:03}"
+                os.link(tmp_path / "image.nii.gz", f"{stem}_0000.nii.gz")
+                os.link(tmp_path / "label.nii.gz", f"{stem}.nii.gz")
+    prepare(manifest, folder, tmp_path / "ready")
+    mapping = json.loads((tmp_path / "ready" / "subtype_mapping.json").read_text())
+    found = Counter((entry["split"], entry["subtype"]) for entry in mapping["mapping"].values())
+    assert [found["train", n] for n in range(3)] == [62, 106, 84]
+    assert [found["val", n] for n in range(3)] == [9, 15, 12]
+    assert len(mapping["validation_cases"]) == 36
 
 
 def test_prepare_keeps_the_blocks_of_a_patient_together_and_leaves_bad_cases_out(tmp_path):

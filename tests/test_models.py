@@ -67,6 +67,21 @@ def test_resnet50_encoder_stages_as_drawn_in_the_docstring():
     ]
 
 
+def test_resnet50_has_its_stem_and_its_conv_and_identity_blocks():
+    """002-27: 7 x 7 with stride 2, max-pool, then 3, 4, 6 and 3 bottlenecks of three layers."""
+    encoder = build_model("resnet50_unet").encoder
+    assert (encoder.conv1.kernel_size, encoder.conv1.stride) == ((7, 7), (2, 2))
+    assert (encoder.maxpool.kernel_size, encoder.maxpool.stride) == (3, 2)
+    stages = [encoder.layer1, encoder.layer2, encoder.layer3, encoder.layer4]
+    assert [len(stage) for stage in stages] == [3, 4, 6, 3]
+    for stage in stages:
+        conv, *identities = stage  # the first block changes the number of features
+        assert conv.downsample is not None and all(b.downsample is None for b in identities)
+        for block in stage:
+            kernels = [layer.kernel_size for layer in (block.conv1, block.conv2, block.conv3)]
+            assert kernels == [(1, 1), (3, 3), (1, 1)]
+
+
 def test_residual_block_is_F_of_x_plus_x():
     block = build_model("resnet18_unet").encoder.layer1[0].eval()
     x = torch.rand(1, 64, 8, 8)
@@ -104,6 +119,44 @@ def test_an_unreachable_hub_is_named(monkeypatch):
     monkeypatch.delenv("HTTPS_PROXY", raising=False)
     monkeypatch.delenv("https_proxy", raising=False)
     assert "no connection to" in why_out_of_reach("smp-hub/resnet50.imagenet")
+
+
+def broken_download(*args, **kwargs):
+    raise OSError("We couldn't connect to the hub.\nMore lines follow.")
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("resnet18_unet", "segmentation_models_pytorch.encoders.hf_hub_download"),
+        ("swin_unet", "timm.models._hub.hf_hub_download"),
+    ],
+)
+def test_a_download_that_fails_is_logged_and_the_start_is_random(name, place, monkeypatch, caplog):
+    """Behind a proxy only the download itself can tell that there is no hub."""
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *a, **k: "half a cache")
+    monkeypatch.setattr(place, broken_download)
+    with caplog.at_level(logging.WARNING):
+        model = build_model(name, weights="imagenet", **SMALL.get(name, {}))
+    assert "out of reach (We couldn't connect to the hub.): the network starts" in caplog.text
+    assert parameters(model) > 0
+
+
+@pytest.mark.parametrize("name", ["resnet50_unet", "swin_unet"])
+def test_unknown_weights_are_answered_with_the_known_ones(name):
+    with pytest.raises(InputError, match="no weights 'imagnet'; None.* '?imagenet"):
+        build_model(name, weights="imagnet")
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_channels_are_checked_without_renaming_a_weight(name):
+    model = build_model(name, **SMALL.get(name, {}))
+    assert model.state_dict().keys() == MODELS[name](**SMALL.get(name, {})).state_dict().keys()
+    sides = (64, 32, 32) if name in IN_3D else (64, 64)
+    expected = r"\(B, 1, X, Y, Z\)" if name in IN_3D else r"\(B, 1, H, W\)"
+    for shape in [(2, 3, *sides), (1, *sides)]:
+        with pytest.raises(InputError, match=f"takes floats {expected}"):
+            model(torch.zeros(shape))
 
 
 def test_pretrained_weights_are_loaded_from_the_cache(monkeypatch, tmp_path):

@@ -37,6 +37,7 @@ def test_the_layout_is_the_one_that_nnunet_describes(raw, cases):
     assert names == {
         "dataset.json",
         "splits_final.json",
+        "subtype_mapping.json",
         "cases.csv",
         *(f"imagesTr/lung3d_p{n}_0000.nii.gz" for n in ("000", "001", "003")),
         *(f"labelsTr/lung3d_p{n}.nii.gz" for n in ("000", "001", "003")),
@@ -63,7 +64,9 @@ def test_the_layout_is_the_one_that_nnunet_describes(raw, cases):
 def test_a_folder_made_by_others_is_a_data_folder(raw, cases):
     (raw / CASES_CSV).unlink()
     found = {case.case: case for case in read_cases(raw)}
-    assert {c.case: c.split for c in cases} == {c.case: c.split for c in found.values()}
+    assert {c.case: (c.split, c.subtype) for c in cases} == {
+        name: (c.split, c.subtype) for name, c in found.items()
+    }
     for case in found.values():
         image = read_image(case.image)
         read_mask(case.label, like=image)
@@ -73,8 +76,8 @@ def test_a_folder_made_by_others_is_a_data_folder(raw, cases):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"file_ending": ".nrrd"}, "file endings .nrrd; seg_lib reads .nii.gz or .nii"),
-        ({"file_ending": ".mha"}, "convert"),
+        ({"file_ending": ".png"}, "file endings .png; seg_lib reads .nii.gz or .nii or .nrrd"),
+        ({"file_ending": ".b2nd"}, "convert"),
         ({"numTraining": 7}, "3 images in imagesTr, but numTraining 7"),
         ({"channel_names": {"0": "CT", "1": "PET"}}, "2 channels"),
         ({"labels": {"background": 0, "lesion": 2}}, "number them 0"),
@@ -106,6 +109,27 @@ def test_broken_json_and_names_are_refused(raw):
     (raw / "dataset.json").write_text("{not json")
     with pytest.raises(InputError, match=r"dataset\.json"):
         read_cases(raw)
+
+
+def test_validation_cases_in_folders_of_their_own(raw, cases):
+    """imagesVal and labelsVal, as source 004 asks: they validate and do not count as training."""
+    (raw / CASES_CSV).unlink()
+    (raw / "splits_final.json").unlink()
+    for part in ("images", "labels"):
+        (raw / f"{part}Val").mkdir()
+        for path in (raw / f"{part}Tr").glob("lung3d_p001*"):
+            path.rename(raw / f"{part}Val" / path.name)
+    with pytest.raises(InputError, match="2 images in imagesTr, but numTraining 3"):
+        read_dataset(raw)
+    about = json.loads((raw / "dataset.json").read_text()) | {"numTraining": 2}
+    (raw / "dataset.json").write_text(json.dumps(about))
+    found = {case.case: case for case in read_dataset(raw)}
+    assert {c.case: c.split for c in cases} == {c.case: c.split for c in found.values()}
+    assert found["lung3d_p001"].label == raw / "labelsVal" / "lung3d_p001.nii.gz"
+    assert [p for p in check_data(raw) if p.must_fix] == []
+    found["lung3d_p001"].image.rename(raw / "imagesVal" / "lung3d_p001.nii.gz")
+    with pytest.raises(InputError, match="imagesVal without channel number: lung3d_p001.nii.gz"):
+        read_dataset(raw)
 
 
 def test_what_cannot_be_written_is_refused_before_anything_is(cases, tmp_path):

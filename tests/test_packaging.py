@@ -80,3 +80,12 @@ def test_the_version_is_told_once():
 
 def test_the_makefile_installs_what_is_pinned():
     assert "-c constraints.txt -e '.[dev]'" in (REPOSITORY / "Makefile").read_text()
+
+
+def test_a_wheel_carries_every_file_that_is_no_code():
+    """Word lists are read at run time; an install without them would fail at import."""
+    configured = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]
+    library = REPOSITORY / "seg_lib"
+    found = {f for f in library.rglob("*") if f.is_file() and f.suffix not in (".py", ".pyc")}
+    listed = {f for glob in configured["package-data"]["seg_lib"] for f in library.glob(glob)}
+    assert found and found == listed

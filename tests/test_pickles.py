@@ -480,3 +480,47 @@ def test_the_hostile_frames_are_frames_but_for_their_size(tmp_path):
     path.write_bytes(frame_code(array_code(b"K\x01K\x01\x86", b"]Na"), places_code(b"K\x01")))
     with pytest.raises(InputError, match="no column label1, hu_array_old; found mask;"):
         read_lungrads_pickle(path)
+
+
+ONE = places_code(b"K\x01")
+DAMAGED = {
+    "too few bytes": (HOSTILE["array"], "0 bytes for an array of shape"),
+    "no end of rows": (HOSTILE["rows"], "a block of the impossible shape"),
+    "more columns than rows": (HOSTILE["places"], "no pandas DataFrame"),
+    "a key that is no text": (laughs, "not text"),
+    "three dimensions": (
+        lambda: frame_code(array_code(b"K\x01K\x01K\x01\x87", b"]Na"), ONE),
+        "1 entries in an array of shape",
+    ),
+    "less than nothing": (
+        lambda: frame_code(array_code(b"J\xff\xff\xff\xffK\x01\x86", b"C\x00"), ONE),
+        "the impossible shape",
+    ),
+    "a number for an array": (lambda: frame_code(b"K\x07", ONE), "int instead of an array"),
+    "a name twice": (
+        lambda: (
+            frame_code(array_code(b"K\x01K\x01\x86", b"]Na"), ONE)
+            .replace(b"]X\x04\0\0\0maska", b"](X\x04\0\0\0maskX\x04\0\0\0maske")
+            .replace(b"(K\x01K\x01\x85", b"(K\x01K\x02\x85", 1)
+        ),
+        "two columns of one name",
+    ),
+    "an empty stack": (lambda: b"\x80\x02R.", "too few things on the stack"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_frame_is_refused_with_what_is_wrong(tmp_path, name):
+    content, message = DAMAGED[name]
+    path = tmp_path / "t.pkl"
+    path.write_bytes(content())
+    with pytest.raises(InputError, match=message):
+        read_lungrads_pickle(path)
+
+
+def test_a_packed_file_that_grows_too_large_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("seg_lib.data.file_bytes.MAX_UNPACKED_BYTES", 2**20)
+    path = tmp_path / "t.pkl"
+    path.write_bytes(gzip.compress(bytes(2**20 + 1)))
+    with pytest.raises(InputError, match="unpacks to more than 1 MB; unpack it with gunzip"):
+        read_lungrads_pickle(path)

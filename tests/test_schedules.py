@@ -50,6 +50,12 @@ def test_plateau_by_hand():
     assert plateau_rate([1.0, 1.0, 1.0, 0.5, 0.6, 0.6], 0.1, 0.5, patience=2) == 0.1
 
 
+def test_plateau_never_falls_below_the_smallest_rate_of_source_002():
+    """002-24: from 0.1 by tens; six plateaus lead to 1e-7 and the seventh no further."""
+    rates = [plateau_rate([1.0] * (n + 1), 0.1, 0.1, patience=0, lowest=1e-7) for n in range(9)]
+    assert rates == pytest.approx([0.1**k for k in range(1, 8)] + [1e-7] * 2)
+
+
 @pytest.mark.parametrize("patience", [0, 2, 5])
 def test_plateau_equals_torch_with_mode_min(patience):
     rng = np.random.default_rng(patience)

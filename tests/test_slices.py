@@ -74,6 +74,14 @@ def test_pickle_to_png_writes_what_it_says(pickles, tmp_path):
     assert about["split_provenance"] == "patients.csv" and len(about["sha256"]) == 64
 
 
+def test_the_size_of_the_source_is_256_pixels(pickles, tmp_path):
+    """002-09."""
+    cases = pickle_to_png(pickles / "lung_cancer_test.pkl", tmp_path)
+    written = [np.asarray(Image.open(path)) for c in cases for path in (c.image, c.label)]
+    assert {pixels.shape for pixels in written} == {(256, 256)}
+    assert load_slices(cases).images.shape == (len(cases), 1, 256, 256)
+
+
 def test_running_again_changes_nothing(pickles, tmp_path):
     def everything():
         pickle_to_png(pickles / "lung_cancer_train.pkl", tmp_path, size=64)

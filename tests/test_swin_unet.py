@@ -1,10 +1,12 @@
 """Swin-Unet has the paper's sizes, takes the weights of Swin-T, and says which sizes fit."""
 
+import json
 import logging
 
 import pytest
 import torch
 from einops import rearrange
+from test_attention import padded_reference
 
 from seg_lib.errors import InputError
 from seg_lib.models import build_model
@@ -52,6 +54,41 @@ def test_swin_block_is_two_residual_steps():
     assert torch.allclose(block(x), y + block.mlp(block.norm2(y)), atol=1e-6)
 
 
+@pytest.mark.parametrize("shift", [0, 2])
+def test_swin_block_attends_in_windows_that_are_shifted_or_not(shift):
+    """002-15: the whole block beside windows on a padded map, without any cyclic shift."""
+    torch.manual_seed(0)
+    block = SwinBlock(8, 2, 4, shift, drop_path=0.0).eval()
+    x = torch.randn(2, 8, 8, 8)
+    y = x + padded_reference(block.attn, block.norm1(x), 4, shift)
+    assert torch.allclose(block(x), y + block.mlp(block.norm2(y)), atol=1e-5)
+    first, gelu, second = block.mlp
+    assert isinstance(gelu, torch.nn.GELU)
+    assert (first.out_features, second.in_features, second.out_features) == (32, 32, 8)
+
+
+def test_skips_are_what_a_stage_receives_put_beside_the_expanded_map():
+    """002-16 and 002-18: 4 x 4 patches, three skips, and an enlargement by 4 at the end."""
+    model, skips, joined, enlarged = build_model("swin_unet", **SMALL).eval(), {}, {}, {}
+    for level in range(3):
+        model.stages[level].register_forward_pre_hook(
+            lambda _, inputs, level=level: skips.update({level: inputs[0]})
+        )
+        model.concats[level].register_forward_pre_hook(
+            lambda _, inputs, level=level: joined.update({level: inputs[0]})
+        )
+    model.final.register_forward_hook(
+        lambda _, inputs, out: enlarged.update({inputs[0].shape: out.shape})
+    )
+    with torch.inference_mode():
+        model(torch.rand(1, 1, 64, 64))
+    assert model.patch_embed.kernel_size == model.patch_embed.stride == (4, 4)
+    for level, width in enumerate((24, 48, 96)):
+        assert joined[level].shape[-1] == 2 * width == 2 * skips[level].shape[-1]
+        assert torch.equal(joined[level][..., width:], skips[level])
+    assert enlarged == {(1, 16, 16, 24): (1, 64, 64, 24)}
+
+
 def test_every_second_block_is_shifted_unless_one_window_is_the_whole_map():
     model = build_model("swin_unet", **SMALL)
     shifts = [[block.shift for block in stage] for stage in model.stages]
@@ -95,6 +132,44 @@ def test_encoder_with_the_weights_of_swin_t_is_swin_t():
         assert torch.allclose(ours, source.layers[1](theirs), atol=1e-5)
     decoder = model.up_stages[1][0].mlp[0].weight
     assert torch.equal(decoder, source.layers[1].blocks[0].mlp.fc1.weight)
+
+
+def test_imagenet_weights_come_through_the_public_name(monkeypatch, tmp_path):
+    """The real loading code of timm, on a file of weights that we make ourselves."""
+    import timm
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    source = timm.create_model("swin_tiny_patch4_window7_224")
+    save_file(source.state_dict(), tmp_path / "model.safetensors")
+    about = {"architecture": "swin_tiny_patch4_window7_224", "num_classes": 1000}
+    (tmp_path / "config.json").write_text(json.dumps(about))
+
+    def from_folder(repo_id, filename, **kwargs):
+        assert repo_id == "timm/swin_tiny_patch4_window7_224.ms_in1k"
+        return str(tmp_path / filename)
+
+    monkeypatch.setattr("timm.models._hub.hf_hub_download", from_folder)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *a, **k: "cached")
+    model = build_model("swin_unet", weights="imagenet", image_size=224, window=7)
+    theirs = source.layers[1].blocks[0].mlp.fc1.weight
+    assert torch.equal(model.stages[1][0].mlp[0].weight, theirs)
+    assert torch.equal(model.up_stages[1][0].mlp[0].weight, theirs)
+    summed = source.patch_embed.proj.weight.sum(1, keepdim=True)
+    assert torch.equal(model.patch_embed.weight, summed)
+
+
+def test_a_cut_file_of_imagenet_weights_is_logged_and_the_start_is_random(
+    monkeypatch, tmp_path, caplog
+):
+    (tmp_path / "config.json").write_text('{"architecture": "swin_tiny_patch4_window7_224"}')
+    (tmp_path / "model.safetensors").write_bytes(b"cut")
+    from_folder = lambda repo_id, filename, **kwargs: str(tmp_path / filename)  # noqa: E731
+    monkeypatch.setattr("timm.models._hub.hf_hub_download", from_folder)
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *a, **k: "cached")
+    with caplog.at_level(logging.WARNING):
+        build_model("swin_unet", weights="imagenet", **SMALL)
+    assert "Swin-T weights are out of reach (Error while deserializing header" in caplog.text
 
 
 def test_swin_t_weights_for_a_grey_image_and_another_window():

@@ -48,6 +48,21 @@ def test_twelve_layers_and_skips_from_three_depths():
     assert torch.allclose(taken["decoder5"], whole)
 
 
+def test_patches_of_16_become_768_features_and_deconvolutions_lead_back():
+    """002-21: three deconvolutions for the first skip, two, one, and one a step of the decoder."""
+    with torch.device("meta"):
+        network = build_model("unetr").network
+    patches = network.vit.patch_embedding.patch_embeddings
+    assert (patches.kernel_size, patches.stride, patches.out_channels) == ((16, 16), (16, 16), 768)
+    assert {block.attn.num_heads for block in network.vit.blocks} == {12}
+    names = ("encoder2", "encoder3", "encoder4", "decoder5", "decoder4", "decoder3", "decoder2")
+    ups = [
+        [m.stride for m in getattr(network, n).modules() if isinstance(m, torch.nn.ConvTranspose2d)]
+        for n in names
+    ]
+    assert ups == [[(2, 2)] * n for n in (3, 2, 1, 1, 1, 1, 1)]
+
+
 def test_volumes():
     model = build_model("unetr", **SMALL | {"image_size": (32, 32, 16), "spatial_dims": 3})
     assert model(torch.rand(1, 1, 32, 32, 16)).shape == (1, 1, 32, 32, 16)

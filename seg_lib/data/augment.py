@@ -64,7 +64,10 @@ class SliceAugmentation:
             Image and mask of the same shapes and types.
         """
         for attempt in range(TRIES):
-            self.compose.set_random_seed((seed * TRIES + attempt) % 2**32)
+            for number, step in enumerate(self.compose.transforms):
+                # one seed for all would couple the steps: each would draw the same numbers
+                own = np.random.SeedSequence((seed * TRIES + attempt, number)).generate_state(1)
+                step.set_random_seed(int(own[0]))
             drawn = self.compose(image=image, mask=mask)
             if drawn["mask"].any() or not mask.any():
                 return drawn["image"], drawn["mask"]

@@ -10,7 +10,8 @@ from seg_lib.errors import DataWarning, InputError
 from seg_lib.files import sha256_of
 
 SPLITS = ("train", "val", "test")
-IMAGE_SUFFIXES = (".nii.gz", ".nii", ".png")
+VOLUME_SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".mha", ".tif")
+IMAGE_SUFFIXES = (*VOLUME_SUFFIXES, ".png", ".jpg")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,12 @@ def first_few(names: Iterable[object], limit: int = 5) -> str:
     names = sorted(str(name) for name in names)
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return (", ".join(names[:limit]) or "none") + more
+
+
+def mask_name(image: Path) -> str:
+    """Of the mask predicted for an image: the same, but other formats of volumes become NIfTI."""
+    other = image.name.endswith(VOLUME_SUFFIXES[2:])
+    return f"{image.stem}.nii.gz" if other else image.name
 
 
 def pair_by_name(images_dir: str | Path, labels_dir: str | Path) -> dict[str, tuple[Path, Path]]:

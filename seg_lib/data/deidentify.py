@@ -18,20 +18,9 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 
 from seg_lib.data.clinical_fields import OLD
-from seg_lib.data.deidentify_rules import (
-    ACTS,
-    INITIALS_AFTER,
-    INITIALS_BEFORE,
-    LETTERS,
-    MEDICAL,
-    PARTICLES,
-    PARTICLES_BEFORE,
-    RESIDUAL,
-    RULES,
-    SURNAME,
-    WORD,
-)
-from seg_lib.data.deidentify_words import FIRST_NAMES, NO_NAMES
+from seg_lib.data.deidentify_names import find_names
+from seg_lib.data.deidentify_rules import find_by_rules, pattern
+from seg_lib.data.deidentify_words import NO_NAMES
 from seg_lib.errors import InputError
 
 MONTHS = ["January", "February", "March", "April", "May", "June", "July"]
@@ -40,6 +29,21 @@ FORMS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y",
 SCRIPTS = ("LATIN", "GREEK", "MICRO", "MASCULINE", "FEMININE", "MODIFIER")
 BARE = dict(zip("łŁđĐøØıœŒ", "lLdDoOioO", strict=True))
 UMLAUTS = {228: "ae", 246: "oe", 252: "ue", 223: "ss", 196: "Ae", 214: "Oe", 220: "Ue"}
+
+# What looks like an identifier after all rules: the text is held back.
+RESIDUAL_TEXT = r"""
+@|//|\\\\|(?i:www\.)
+(?!\d{1,3}(?: 000)+\b)\d(?: ?\d){5,}|(?<![\d.])\d{5,}|(?:\d{1,9}\.){3,9}\d
+\d{2,}-\d{3,}-\d{2,}|\b\d{4}-\d\d?-\d\d?\b|\b\d\d?/\d\d?/\d{2,4}\b(?! ?<UNITS>)|\b\d{3}[.-]\d{4}\b
+\b(?:Dr|Mr|Mrs|Ms|Prof|MRS|PROF)\.? [A-Z][A-Za-z]
+\b[a-z][\w-]{1,62}\.[a-z]{2,24}/\w|\b[\w-]{1,62}\.(?:<TLDS>)\b
+\b(?:[a-z][a-z-]{2,40}\.){2,6}[a-z]{2,24}\b
+\b\d{1,2}(?:st|nd|rd|th)?(?: of)?[ /.-]?<MONTH>(?<![A-Z]{3})|\b(?:<ALONE>|May|March)[ .,/-]{0,2}\d
+\b(?:[A-Z][a-z]{1,40}|\d{1,3}(?:st|nd|rd|th)) (?:<SURESTREET>|Ave|Blvd|Rd|Ln|Pkwy)\b
+(?i:\baddress\s?:\s?(?=[a-z\d])|\bdate of birth\s?:?\s?\d|\bdob\s?:?\s?\d)
+(?i:\b(?:MRN|SSN|NHS|passport|telephone|fax)\b[^\n\[]{0,12}\d{3})
+"""
+RESIDUAL = pattern("|".join(RESIDUAL_TEXT.strip().splitlines()))
 
 
 def deidentify(text: str, known: Iterable[str] = (), presidio: bool = False) -> str:
@@ -54,9 +58,10 @@ def deidentify(text: str, known: Iterable[str] = (), presidio: bool = False) -> 
         InputError: something that looks like an identifier is left, or letters that the rules
             cannot read; nothing of the text is quoted. ``presidio`` without the package.
     """
-    text = unicodedata.normalize("NFC", text)
-    text = "".join(c for c in text if unicodedata.category(c) != "Cf")  # hides in words, unseen
-    strange = next((c for c in text if c.isalpha() and not _readable(c)), None)
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+        text = "".join(c for c in text if unicodedata.category(c) != "Cf")  # hides in words, unseen
+    strange = next((c for c in text if not c.isascii() and c.isalpha() and not _readable(c)), None)
     if strange:
         line = text[: text.index(strange)].count("\n") + 1
         raise InputError(
@@ -78,7 +83,7 @@ def deidentify(text: str, known: Iterable[str] = (), presidio: bool = False) -> 
 
 
 def _readable(letter: str) -> bool:
-    return letter.isascii() or unicodedata.name(letter, "?").split()[0] in SCRIPTS
+    return unicodedata.name(letter, "?").split()[0] in SCRIPTS
 
 
 def _folded(text: str) -> str:
@@ -91,60 +96,16 @@ def _folded(text: str) -> str:
 def find_identifiers(text: str) -> Iterator[tuple[int, int, str]]:
     """(start, end, type) of what the rules and lists find; spans may overlap."""
     text = _folded(text)
-    for kind, rule in RULES:
-        for match in rule.finditer(text):
-            start, end = match.span(match.lastindex or 0) if rule.groups else match.span()
-            if kind[-1] != "?":
-                yield start, end, kind
-                continue
-            letters = list(LETTERS.finditer(text, start, end))
-            words = [m for m in letters if _may_be_name(m[0])]
-            if kind == "NAME?" and words:
-                first = PARTICLES.match(text, start) or words[0]
-                yield *_with_initials(text, first.start(), words[-1].end()), "NAME"
-            elif words and words[0] == letters[0]:
-                yield start, end, kind[:-1]
-    for start, end in _unknown_words(text):
-        yield *_with_initials(text, start, end), "NAME"
-
-
-def _with_initials(text: str, start: int, end: int) -> tuple[int, int]:
-    before = INITIALS_BEFORE.search(text, max(0, start - 12), start)
-    after = INITIALS_AFTER.match(text, end)
-    return before.start() if before else start, after.end() if after else end
-
-
-def _may_be_name(found: str) -> bool:
-    words = re.findall(r"[^\W\d_]+", found)
-    return any(
-        w.lower() not in NO_NAMES and not MEDICAL.search(w.lower()) and len(w) > 1 for w in words
-    )
-
-
-def _unknown_words(text: str) -> Iterator[tuple[int, int]]:
-    """Capitalised words that nothing explains: first names, and strangers inside a sentence."""
-    for match in WORD.finditer(text):
-        start, end = match.span()
-        word = re.sub(r"['’]s$", "", match[0])
-        if word not in FIRST_NAMES and (word.lower() in NO_NAMES or MEDICAL.search(word)):
-            continue
-        before = text[max(0, start - 50) : start].rstrip(" \t\"'(*-•")
-        inside = bool(before) and before[-1] not in ".!?:;\n"
-        acts = ACTS.match(text, end) or text[end - 2 : end] in ("'s", "’s")
-        second = SURNAME.match(text, end)
-        second = second if second and _may_be_name(second[0]) else None
-        if word in FIRST_NAMES or inside or acts or second:
-            before = PARTICLES_BEFORE.search(text, max(0, start - 20), start)
-            end = second.end() if second else start + len(word)
-            yield before.start() if before else start, end
+    yield from find_by_rules(text)
+    yield from find_names(text)
 
 
 def known_spans(text: str, known: Iterable[str]) -> Iterator[tuple[int, int, str]]:
     """Where known identifiers stand: names in parts and without accents, numbers, dates."""
     folded = _folded(text)
     for identifier in known:
-        for kind, pattern in _spellings(str(identifier)):
-            for match in re.finditer(pattern, folded, re.IGNORECASE):
+        for kind, spelling in _spellings(str(identifier)):
+            for match in re.finditer(spelling, folded, re.IGNORECASE):
                 yield *match.span(), kind
 
 

@@ -1,190 +1,223 @@
-r"""The rules of `seg_lib.data.deidentify`: a line each, the type of identifier and a pattern.
+r"""The rules of `seg_lib.data.deidentify`: a line each: type, where to try, pattern.
 
-``<CAP>`` and the like stand for the pieces of `seg_lib.data.deidentify_pieces`; a line that starts
-with spaces goes on with the line above. A pattern with a group finds the group. A type with ``?``
-counts only where a word of it may be a name. All repetitions are bounded, so that no text can
-keep a rule busy for long. ``(?i)`` ignores case.
+Where: ``9`` at a number (``+``: with the sign or bracket before it), ``A`` at a capitalised word,
+``~x`` anywhere if the text has the pattern x, or the name of a list of words ``at_...``: right
+after one of them. ``<CAP>`` and the like stand for the pieces; a line that starts with spaces goes
+on with the line above. A pattern with a group finds the group. All repetitions are bounded, so
+that no text can keep a rule busy for long.
 """
 
 import re
+from collections import defaultdict
+from collections.abc import Iterator
 
-from seg_lib.data.deidentify_pieces import lines, pattern
+from seg_lib.data.deidentify_words import WORDS
 
+PIECES_TEXT = r"""
+MONTH   (?:(?i:<MON1>|<MON2>)|Mar(?:ch)?|May|MAR(?:CH)?|MAY)\b\.?
+MON1    jan(?:uary)?|feb(?:ruary)?|apr(?:il)?|june?|july?
+MON2    aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?
+ANYMON  (?i:<MON1>|<MON2>|mar(?:ch)?|may)
+NOTMAY  (?<!may)(?<!mar)(?<!march)
+ALONE   (?:January|February|April|June|July|August|September|October|November|December)\b
+ORDINAL \d{1,2}(?:st|nd|rd|th)?
+NTH     \d{1,2}(?:st|nd|rd|th)
+WORDDAY (?:(?:twenty|thirty)[ -])?(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth
+        |tenth|eleventh|twelfth|(?:thir|four|fif|six|seven|eigh|nine)teenth|twentieth|thirtieth)
+UPTO    (?:\d{1,2}(?:st|nd|rd|th|\.)?(?: ?[-–/&] ?| to | and | or ))?
+YEAR    (?:['’]\d\d|\d{4})\b
+YEAR4   (?:19|20)\d\d
+YY      (?:<YEAR>|\d\d\b(?! ?<UNITS>))
+CLOCK   (?:(?:T|,? (?:at )?)(?:\d{1,2} ?[ap]m\b|\d{1,2}:\d\d(?::\d\d(?:\.\d{1,6})?)?(?: ?[ap]\.?m\b
+        |Z|[+-]\d\d:?\d\d)?))?
+NUMERIC (?:-\d{1,2}-| ?/ ?\d{1,2} ?/ ?|\. ?\d{1,2}\. ?)
+DM      (?:<M0>/<D0>|<D0>/<M0>)(?![\w/]|[.,]\d)(?!<COUNT>)
+D0      (?:0?[1-9]|[12]\d|3[01])
+M0      (?:0?[1-9]|1[0-2])
+DMSURE  (?:0[1-9]/\d\d|[123]\d/0[1-9]|(?:1[3-9]|2\d|3[01])/1[0-2]|1[12]/10|12/11)
+UNITS   (?:mg|mcg|ml|mm|cm|Gy|ms|HU|mmHg|units?|years?|yrs?|months?|weeks?|days?|hours?|kg|%)
+COUNT   [ -]?(?:<UNITS>|(?:[a-z]{3,12} )?(?:nodes?|cores?|samples?|cycles?|fractions?|cases)|lymph
+        |of\b|LNs?\b|positive|involved|ago\b|lesions?|slices?|images?|points?|power|strength)
+AGED    (?:[ -]?(?:y\.o\.|(?:years?|yrs?|y/?o|y)\b))
+CAP     [A-Z](?:\.|[A-Za-z'’-]{0,40})
+PARTICLE (?:\b(?:van|von|vom|der|den|de|di|da|del|della|dos|das|du|des|la|le|las|los|al|el|bin|ibn
+        |ten|ter|te|zu|zum|zur|af|av|op|mac)[ -])
+SURNAME <PARTICLE>{0,3}(?:St\.? )?(?:[dloDLO]['’])?<CAP>
+TITLE   (?:Drs?|DR|Mrs?|MRS?|Ms|MS|Miss|Prof|PROF)\b\.?
+SURESTREET Street|Road|Lane|Avenue|Crescent|Boulevard|Cottages?|Farm|Lodge|Rectory|Manor
+FLAT    (?:Flat|Apt|Apartment|Suite|Ste|Unit|Lot|Room|Tower|Building|Bldg|House|Level|Block|Floor
+        |Shop)\.?
+WHERE   (?:,? [A-Z]{2},? \d{5}(?:-\d{4})?)
+DOOR    (?:No\. ?)?\d{1,5}(?:[-/–]\d{1,5})? ?[A-Za-z]?,?
+FREE    (?:[^\n.;]|\.(?=[^ \n])|(?<=St)\.|(?<=Ave)\.|(?<=Apt)\.|(?<=Rd)\.|(?<=No)\.){3,90}
+AREA    (?:\(\d{2,5}\)[ .-]?|\d{2,5}[ ./-])
+EXT     (?:,? ?(?i:ext|x|extension)\.? ?\d{1,6})?
+SEP     (?:[ ./-]|\)[ /-]?| ?\((?:0\) ?)?| [-/] )?
+DIGITS  (?:[ -]?\d[\w-]{0,8}\b(?! ?<UNITS>)){0,5}
+HOST    (?:[\w][\w-]{0,62}\.){1,6}
+OF      (?:(?:de|du|des|di|del|dei|da|do|dos|das|la|le|los|las|el|l['’]|d['’])[ ]?){0,3}
+ROAD    (?:rue|Rue|[Aa]venue|[Bb]oulevard|[Pp]lace|[Cc]hemin|[Ii]mpasse|[Qq]uai|[Aa]llee|Via|Viale
+        |Vicolo|Piazza|Corso|[Cc]alle|Carrer|[Aa]venida|Paseo|Plaza|Rua|Travessa|Praca|Largo)
+STREETTAIL (?:,? [NSEW]{1,2}\b)?(?:,? \d{1,2}(?:st|nd|rd|th) Floor)?(?:,? (?:<FLAT> #?|#)\d\w{0,5})?
+ROADEND (?:strasse|str\.|weg|platz|allee|gasse|damm|ufer|graben|gracht|straat|laan|plein|kade|dijk
+        |steeg|singel|gatan|gata|gade|gaten|vagen|vej|veien|steig|stieg|utca|stra.e)
+CODE    (?!\d{1,4}[ -]?<UNITS>)(?:(?=[\w/-]{0,20}\d)[\w/-]{4,40}(?:\.\d{2,9}){0,2}<DIGITS>|\d\d
+        (?:\.\d\d){2,4}|(?-i:[A-Z]{1,5}) (?=\d{4}|\d{2,3}[ -]\d\d)\d{2,}<DIGITS>|\d{2,4}
+        (?: \d{2,4}\b){1,5})
+"""
 RULES_TEXT = r"""
-EMAIL     \b[\w.+-]{1,64}(?:@[\w-]{1,64}|\s?@\s?[\w-]{1,64}\.[\w-]{1,64})(?:\.[\w-]{1,64}){0,5}
-EMAIL     \b[\w.+-]{1,64}@\[[\da-f.:]{3,40}\]
-EMAIL     (?i)\b[\w.+-]{1,64} ?[\[(] ?at ?[\])] ?[\w-]{1,64}(?: ?(?:\.|[\[(] ?dot ?[\])]) ?
-          \w{1,64}){1,5}
-EMAIL     (?i)\b[\w.+-]{1,64} at [\w-]{1,64}(?: dot \w{2,64}){1,5}
-URL       (?i)(?:\b[a-z][a-z\d+-]{1,9}://|www\.|\bmailto:|(?<!\w)//(?=\w)|\\\\(?=\w))[^\s,;]{1,300}
-URL       (?<!\w)(?:[A-Z]:\\|/(?:home|[Uu]sers|mnt|media|data|var|srv|export|tmp)/)[^\s,;]{1,300}
-URL       (?i)(?<![\w@])<HOST><TLD>\b(?:\:\d{1,5})?(?:[/?#][^\s,;]{0,300})?
-URL       (?<![\w@])(?:[\w-]{1,63}\.){1,6}[a-z]{2,24}(?:\:\d{1,5})?/[^\s,;]{1,300}
-URL       (?<![\w@])(?=[\w.-]{0,40}[a-z]{3})(?:[a-z][a-z\d-]{1,62}\.){2,6}[a-z]{2,24}\b
-URL       \b[\w-]{1,60}\.(?:dcm|nii|nrrd|jpe?g|png|pdf|docx?|xlsx?|zip|mha|dicom|csv)\b
-URL       \b\d{1,3}(?:\.\d{1,3}){3}\b(?:[:/]\d{1,5}\b)?
-URL       (?i)(?<![\w:.])(?:[\da-f]{1,4}[:-]){5,7}[\da-f]{1,4}(?![\w:])
-URL       (?i)(?<![\w:.])(?:[\da-f]{1,4}:){0,6}:(?:[\da-f]{1,4}:){0,6}[\da-f]{1,4}(?:/\d{1,3})?(?![
-          \w:])
-URL       (?<![\w.])@\w{2,40}
-URL       (?i)\b(?:user(?: ?name| ?id)?|login|<SOCIAL>)(?: name| id| handle)?\s?[:=]\s?([
-          \w.-]{3,40})
-URL       (?i)\b(?:user ?(?:name|id)|login|<SOCIAL>) (?=\S{0,20}[\d._]\w)([\w.-]{3,40})
-DATE      \b\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:\b|(?=T))<CLOCK>
-DATE      \b(?:\d{1,2}(?:[./]\d{1,2})?\.? ?[-–] ?)?\d{1,2}<NUMERIC>(?:\d{4}|\d{2})\b(?! ?<UNITS>)
-          <CLOCK>
-DATE      \b(?:0[1-9]|[12]\d|3[01]) (?:0[1-9]|1[0-2]) <YEAR4>\b
-DATE      (?i)\b(?:d\.?o\.?b\b\.?|born|birth|dated?|on)\s?:?\s?(\d{1,2} \d{1,2} (?:\d{4}|\d\d))\b
-DATE      \b\d{1,2}\. ?[IVX]{1,4}\. ?<YEAR4>\b
-DATE      \b<WEEKDAY>,? (?:the )?(?:<NTH>\b|(?=\d{1,4}[a-z./ -]|<MONTH>))
-DATE      \b(?i:mid|early|late)[ -](?=<MONTH>)
-DATE      (?:\bthe )?\b<UPTO><ORDINAL>(?: of)?[ ./-]{0,3}<MONTH>(?:[,./]?[ -]{0,2}<YY>)?<CLOCK>
-DATE      (?i)\b<ORDINAL>(?: of)?[ .-]{0,3}<ANYMON>\b\.?,?[ -]{0,2}<YY>
-DATE      \b\d{1,2}<ANYMON>(?:\d{4}|\d\d)\b
-DATE      \b<MONTH>[ /-](?:the )?<UPTO><ORDINAL>\b(?![.,]\d)(?! ?<UNITS>)(?:,? <YEAR>|[/-]<YEAR>)?
-          <CLOCK>
-DATE      \b<YEAR4>[ ,./-]{1,2}<MONTH>(?:[ .-]{0,2}\d{1,2}\b)?
-DATE      (?i)\b<ANYMON>\b\.?(?:[,/-]| of)? ?<YEAR>
-DATE      \b<MONTH>(?: (?:and|to|or|until|through|[-–]) |[-–/])(?=<MONTH>)
-DATE      \b<AFTER>[ -]((?:<ALONE>|March|May|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b
-          \.?))\b
-DATE      \b<ALONE>
-DATE      (?i)\b<NTH>(?: of)? (?:may|march)\b|\b(?:may|march) <NTH>\b|\bmarch \d{1,2}\b(?! ?<UNITS>)
-DATE      (?:\bthe )?\b(?i:<WORDDAY>)(?i: of <ANYMON>| <MONTH>)\b(?:,? <YEAR>)?
-DATE      \b<MONTH> (?:the )?(?i:<WORDDAY>)\b
-DATE      (?i)\b(?:the )?<NTH> (?:inst|ult|prox)\b\.?|\b(?:the )?<NTH> of (?:this|last|next) month
-DATE      \b(?i:on|by|until|since|dated) (the <NTH>)(?=[,;)]|\.?\s{0,3}$|\. | (?:at|he|she|we|they
-          |I|to|for|with)\b)
-DATE      (?i)\b(?:spring|summer|autumn|fall|winter|Q[1-4]|[1-4]Q|H[12])(?: of)?[ /-]?<YEAR4>(?:/\d
-          \d)?\b
-DATE      \b<HOLIDAY>(?: (?:Day|Eve|Sunday|Monday))?(?:,? <YEAR4>)?\b
-DATE      \b\d{1,2}:\d\d(?::\d\d)?(?: ?[ap]m| h)?,?(?: on)? (?=\d{1,2}[./-]\d|\d{4}-|
-          <ORDINAL> <MONTH>|<MONTH>)
-DATE      (?<![\w/.,-])(?<![Ii]mage )(?<![Ss]lice )(?<![Ss]eries )(?=<DMSURE>\b)<DM>
-DATE      (?i)\b<WHEN>[:,(]? {0,2}(?:on |of |from |dated |was )?(<DM>)
-DATE      \b<LETTERED>,? (<DM>)
-DATE      (?m)^(<DM>)(?=[:,])
-DATE      (?i)\b(?:on|dated|born|signed)\s(\d{1,2}\.\d{1,2}\.)(?!\d)
-DATE      (?i)\bdated?:? (\d{1,2}-\d{1,2})\b(?!-)
-DATE      \b<YEAR4>(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[T_]?\d{4,6})?\b
-DATE      \b<M0>/<YEAR4>\b|\b(?:0[1-9]|1[0-2])[.-]<YEAR4>\b|\b<YEAR4>-(?:0[1-9]|1[0-2])\b
-ID        (?i)\b<NUMBERED>['’]?s?\.?(?:[ -]?(?:number|no\.?|num|nr\.?|id|plate|code|#)){0,3}\s?
-          [:#=-]?\s?(<CODE>)
-ID        \b\d{3}-\d{2}-\d{4}\b|#\s?\d{4,}|\b\d{2,}[-/]\d{4,}\b(?! ?<UNITS>)
-ID        \b[A-Z]{1,4}[-/]?(?:\d{1,9}[-/.])?\d{4,}[\w/-]*
-ID        \b[A-Z]{2} ?\d\d ?\d\d ?\d\d ?[A-D]\b|\b[A-Z]{2}\d\d [A-Z]{3}\b
-ID        \b[A-Z]{2}\d\d(?: ?[A-Z\d]{4}){3,7}(?: ?[A-Z\d]{1,3})?\b
-ID        \b[012](?:\.\d{1,40}){4,24}\b
-ID        (?i)\b[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}\b|\b(?=[a-f]{0,30}\d)[\da-f]{16,64}\b
-ID        \b(?=(?:[A-Z-]{0,9}\d){4})[A-Z\d]{2,8}(?:-[A-Z\d]{2,8}){2,6}\b
-ID        \b(?=\d{0,19}[A-Z])(?=(?:[A-Z]{0,9}\d){4})[A-Z\d]{8,24}\b
-ID        \b(?i:plate|reg(?:istration)?)(?: no\.?)?:? ([A-Z\d]{1,4}[ -](?=[A-Z ]{0,3}\d)[A-Z
-          \d]{1,3} ?\d{0,4})\b
-ID        \b\d{6}-\d{4}\b|\b\d{3}\.\d{4}\.\d{4}\.\d\d\b
-ID        (?<![\d.,-])\d{5,}(?![.,]\d)
-PHONE     (?i)(?<!\w)(?:\(?\+|00(?=[1-9]))(?=(?:\D{0,3}\d){7})\d{1,3}\)?(?:<SEP>\d{1,12}){1,7}\b
-          <EXT>
-PHONE     (?i)(?<![\d.])(?:\+?\d{1,3}[ .-]?)?<AREA>\d{3,4}(?:[ .-]?\d{2,5}){1,4}\b(?! 000)<EXT>
-PHONE     (?<![\d.])0\d(?:[ .-]\d\d){4}\b|\b\d{5} \d{5,6}\b
-PHONE     (?i)\b<PHONE>(?:\s?(?:no\.?|number|at|on|is)){0,2}[.:#]*\s?#?(\+?\(?\d{1,5}(?:<SEP>
-          \d{2,12}){1,6}|\d{3,15})<EXT>
-PHONE     (?i)\b(?:number is|[TFM]:|reached? (?:at|on|under))\s?(\+?\(?\d{1,5}(?:<SEP>
-          \d{2,12}){1,6})
-PHONE     \b(?:1-)?8\d\d-[A-Z]{3,10}\b|\b\d{3} [A-Z]{4}(?=\b)(?<=CARE|HELP|CALL)|(?<![\d ] )\bx
-          \d{4,5}\b
-ADDRESS   \bBox \d{2,5}, <CAP>
-ADDRESS   (?i)\baddress(?: is)?\s?:\s?(<FREE>)
-ADDRESS   \b(?i:<LIVES>) at (?=[A-Z\d])(<FREE>?)(?= with | and | since |, (?:who|and)|[.;\n]|$)
-ADDRESS   \bc/o (?=<TITLE> |\d{1,4} [A-Z])(<FREE>)
-ADDRESS   \b(?:<FLAT> #?[\w/]{1,6},? ?)?<DOOR> (?:(?:<SURNAME>|<NTH>) ){1,4}(?i:<STREET>)
-          <STREETTAIL>
-ADDRESS   \b(?:<FLAT> #?\w{1,6}(?:/\w{1,4})?,? )?<DOOR> <NTH> (?i:<STREET>)<STREETTAIL>
-ADDRESS   \b\d{1,5} [a-z]{3,15} (?:street|road|lane|avenue|crescent|terrace|boulevard)\b
-ADDRESS   \b(?:<CAP> ){1,3}(?:<SURESTREET>)\b(?: \d{1,4}\b)?
-ADDRESS   \b(?:<DOOR> )?(?:County|State|US|Farm)? ?(?:County Ro?a?d|Route|Highway|Hwy
-          |State Road) \d{1,4}\b
-ADDRESS   (?i)\b(?:Rural (?:Route|Delivery)|RR ?#|(?:RR|HC|RFD) ?#?(?=\d{1,3},? Box)) ?\d{1,3}
-          (?:,? Box \d{1,5})?
-ADDRESS   \b(?:Apt|Apartment|Suite|Ste)\.? #?\d{1,4}[A-Z]?\b|\bFlat \d{1,3}(?:/\d{1,2}|[A-Z])?(?=,)
-ADDRESS   \b[A-ZÄÖÜ][a-zäöüß]{2,30}<ROADEND> \d{1,4}[a-z]?\b|\b\d{1,4} [A-Z][a-zß-ÿ]{2,30}<ROADEND>
-          \b
-ADDRESS   \b<DOOR> (?:bis |ter )?<ROAD> <OF><CAP>(?:[ -]<CAP>){0,3}
-ADDRESS   \b<ROAD> <OF><CAP>(?:[ -]<CAP>){0,3},? (?:n[.º°]? ?)?\d{1,5}(?:[/-]\d{1,4})?[a-zA-Z]?\b
-          (?:, \d{1,2}º? ?[A-Z]\b)?
-ADDRESS   \b(?:Calle|Carrera|Avenida) \d{1,3}\w? (?:No\.?|#) ?\d{1,3}-\d{1,3}\b
-ADDRESS   \b(?:Am|Im|An de[rnm]|Auf de[rm]|Unter den|In de[rn]|Zum|Zur) (?:<CAP> ){1,2}\d{1,4}
-          [a-z]?\b
-ADDRESS   \b(?:<CAP> ){1,3}\d{1,4}[a-z]?, (?:[A-Z]{1,2}-)?\d{4,5}(?: [A-Z]{2})? <CAP>
-ADDRESS   \b(?:<CAP> ){0,2}<CAP><WHERE>\b
-ADDRESS?  \b([A-Z][a-z]{2,20}(?: [A-Z][a-z]{2,20}){0,2}, (?:<STATES>))\b(?! ?\d{1,2}-)
-ADDRESS   \b(?:<CAP> ){0,2}<CAP>,? (?:NSW|VIC|QLD|TAS|ACT|SA|WA|NT),? \d{4}\b
-ADDRESS   \b[A-Z]{1,2}\d[A-Z\d]? ?\d(?!FU)[A-Z]{2}\b|\b(?:<CAP>,? [A-Z]{2} )?[A-Z]\d[A-Z] \d[A-Z]\d
-          \b
-ADDRESS   \b(?:[A-Z]{1,2}-)?\d{5} <CAP>|, (?:\d{4}|\d{3} \d\d) [A-Z][a-z]{3,20}\b|\b
-          \d{4} [A-Z]{2} [A-Z][a-z]{3,20}|\b\d\d-\d{3} <CAP>
-ADDRESS   (?i)\b(?:G?P\.? ?O\.? ?B(?:ox\b|\b\.?)|Post Office Box|(?:Private|Locked) Bag|Postfach
-          |Apartado) ?#?[A-Z]?\d[\d ]*
-ADDRESS   \b<LIVES>(?: alone| with <KIN>)? (?:in|at|of|to|from) (<CAP>(?:,? <CAP>){0,3})
-HOSPITAL  \b<PARTICLE>{0,3}(?:<CAP>\.?[ -](?:(?:of|and|for|the|de) ){0,2}){1,5}<HOUSE><TOWN>?
-HOSPITAL  \b<HOUSE><TOWN>
-HOSPITAL  \b(?:University|Universit[a-zäöü]+|Institute|College) (?:of |Hospital )?<CAP>(?: <CAP>)?
-NAME?     \b<TITLE>(?: med\.| univ\.| habil\.| Dr\.?)* (<PERSON>)
-NAME?     \b(?:Dr|Mr|Mrs|Ms|DR|MRS)\.? ([a-zß-ÿ'’-]{3,30})\b
-NAME?     \b(?i:<ROLE>\s?:\s{0,3}|<DONE>(?: electronically)? (?:by|with)\s?:?\s?)(<PERSON>)
-NAME?     \b(?:his|her|the|their|with|patient's) (?:\w+ )?<KIN>,? (<PERSON>)
-NAME?     \b(?i:<STAFF>)\.? (<PERSON>)
-NAME?     \b(<PERSON>),? (?:\((?:his |her |the )?<KIN>\)|<LETTERED>\b)
-NAME?     (?i:regards|sincerely|faithfully|truly|wishes|thanks|thank you),?\s{1,6}(?:<TITLE> )?(
-          <PERSON>)
-NAME?     \b(?:[A-Z]\. ?){1,3}<PARTICLE>{0,3}[A-ZÀ-Þ][a-zß-ÿ]{2,}(?:-[A-Z][a-z]+)?
-NAME?     \b[A-ZÀ-Þ'-]{3,30},? (?:<FIRST>)\b
-NAME?     \b(?i:patient|pt):? ([A-Z]{2,30}, [A-Z]{2,30}(?: [A-Z]\b)?)
-NAME?     \b(?i:typed|dictated|transcribed) by:? ([a-z]{2,3})\b
-NAME?     (?m)^([A-ZÀ-Þ][A-Za-zÀ-ÿ'’-]{1,30}, [A-ZÀ-Þ][A-Za-zÀ-ÿ'’-]{1,30})\b(?! (?:and|or)\b|,)
-NAME?     \b<CAP>(?: <SURNAME>){0,3} <PARTICLE>{1,3}<CAP>
-NAME      \b(?i:initials|reader|typist|signed|typed|dictated|checked)(?: by)?\s?:\s?([A-Z]\.?[A-Z]
-          \.?(?:[A-Z]\.?)?)(?!\w)
-NAME      (?m)(?<![\w/])([A-Z]{2,3}[/:][a-z]{2,3}|/[a-z]{2,3})$
-AGE       \b(?:9\d|1[01]\d)(?=[ -]?(?:years?|yrs?|y/?o)\b)
-AGE       (?i)(?:(?<=\bage )|(?<=\baged )|(?<=\bage: ))(?:9\d|1[01]\d)\b
+EMAIL   ~@ \b(?:mailto:)?[\w.+-]{1,64}(?:@[\w-]{1,64}|\s?@\s?[\w-]{1,64}\.[\w-]{1,64})
+        (?:\.[\w-]{1,64}){0,5}|\b[\w.+-]{1,64}@\[[\da-f.:]{3,40}\]|(?<![\w.])@\w{2,40}
+EMAIL   ~(?i:[\[(\s]at[])\s].{1,60}?\b(?:\.|dot)\b) (?i)\b[\w.+-]{1,64}
+        (?: ?[\[(] ?at ?[\])] ?[\w-]{1,64}(?: ?(?:\.|[\[(]\s?dot\s?[\])]) ?\w{1,64}){1,5}
+        | at [\w-]{1,64}(?: dot \w{2,64}){1,5})
+URL     ~//|\\\\|:\\ (?i)(?:\b[a-z][a-z\d+-]{1,9}://|(?<!\w)//(?=\w)|\\\\(?=\w)|(?
+        <!\w)[a-z]:\\)[^\s,;]{1,300}
+URL     ~/ (?<!\w)/(?:home|[Uu]sers|mnt|media|data|var|srv|export|tmp)/[^\s,;]{1,300}
+URL     ~[\w-]\.[a-zA-Z] (?i)(?<![\w@])<HOST>(?:<TLDS>)\b(?:\:\d{1,5})?(?:[/?#][^\s,;]{0,300})?
+URL     ~[\w-]\.[a-z] (?<![\w@])(?:[\w-]{1,63}\.){1,6}[a-z]{2,24}(?:\:\d{1,5})?/[^\s,;]{1,300}
+URL     ~[a-z-]\.[a-z] (?<![\w@])(?=[\w.-]{0,40}[a-z]{3})(?:[a-z][a-z\d-]{1,62}\.){2,6}[a-z]{2,24}\b
+URL     ~\.[a-z]{3} \b[\w-]{1,60}\.(?:dcm|nii|nrrd|jpe?g|png|pdf|docx?|xlsx?|zip|mha|dicom|csv)\b
+URL     9 \d{1,3}(?:\.\d{1,3}){3}\b(?:[:/]\d{1,5}\b)?
+URL     ~[:-]\w\w[:-]\w\w[:-]|\w:\w*: (?i)(?<![\w:.])(?:[\da-f]{1,4}[:-]){5,7}[\da-f]{1,4}(?![\w:])
+URL     ~:: (?i)(?<![\w:.])(?:[\da-f]{1,4}:){0,6}:(?:[\da-f]{1,4}:){0,6}[\da-f]{1,4}(?:/\d{1,3})?
+        (?![\w:])
+URL     LOGIN (?i)(?: ?(?:name|id|handle))?(?:\s?[:=]\s?| (?=\S{0,20}[\d._]\w))([\w.-]{3,40})
+DATE    9 \d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:\b|(?=T))<CLOCK>
+DATE    9 (?:\d{1,2}(?:[./]\d{1,2})?\.? ?[-–] ?)?\d{1,2}<NUMERIC>(?:\d{4}|\d{2})\b(?! ?<UNITS>)
+        <CLOCK>
+DATE    9 (?:0[1-9]|[12]\d|3[01]) (?:0[1-9]|1[0-2]) <YEAR4>\b|\d{1,2}[./-] ?[IVX]{1,4}[./-] ?
+        <YEAR4>\b
+DATE    9 <UPTO><ORDINAL>(?: of)?[ ./-]{0,3}<MONTH>(?:[,./]?[ -]{0,2}<YY>)?<CLOCK>
+DATE    9 <ORDINAL>(?: of)?[ .-]{0,3}<ANYMON>\b\.?,?[ -]{0,2}<YY>|\d{1,2}<ANYMON>(?:\d{4}|\d\d)\b
+DATE    9 <YEAR4>[ ,./-]{1,2}<MONTH>(?:[ .-]{0,2}\d{1,2}\b)?
+DATE    9 <NTH>(?: of)? (?i:may|march)\b|<NTH> (?i:inst|ult|prox)\b\.?|<NTH> of (?:this|last
+        |next) month
+DATE    9 <YEAR4>(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[T_]?\d{4,6})?\b
+DATE    9 <M0>/<YEAR4>\b|(?:0[1-9]|1[0-2])[.-]<YEAR4>\b|<YEAR4>-(?:0[1-9]|1[0-2])\b|[1-4]Q[ /-]?
+        <YEAR4>\b
+DATE    9 (?<![\w/.,-])(?<![Ii]mage )(?<![Ss]lice )(?<![Ss]eries )(?=<DMSURE>\b)<DM>|(?<![^\n])<DM>
+        (?=[:,\n]|$)|(?<=, )<DM>(?=\n|$)
+DATE    THE (?i) (?:<UPTO><ORDINAL>|<WORDDAY>)(?: of)? <ANYMON>\b(?:,? <YEAR>)?| <NTH> (?:inst|ult
+        |prox)\b| <NTH> of (?:this|last|next) month
+DATE    NUMBERS (?i)(?:[ -]<WORDDAY>)?(?: of <ANYMON>|(?-i: <MONTH>))\b(?:,? <YEAR>)?
+DATE    DAYS \.?,? (?:the )?(?:<NTH>\b|<DM>|(?=\d{1,4}[a-z./ -]|<MONTH>))
+DATE    MONTHS <NOTMAY>\.?(?:[ /-](?:the )?<UPTO><ORDINAL>\b(?![.,]\d)(?! ?<UNITS>)(?:,? <YEAR>
+        |[/-]<YEAR>)?<CLOCK>| (?:and|to|or|until|through|[-–]) (?=<MONTH>)|[-–/](?=<MONTH>)
+        | (?:the )?(?i:<WORDDAY>)\b)
+DATE    MONTHS (?i)(?:\.?[,/-]| of|\.)? ?<YEAR>| <NTH>\b|(?<=march) \d{1,2}\b(?! ?<UNITS>)
+DATE    LONG \b
+DATE    MID [ -](?=<MONTH>)
+DATE    AFTER [ -]((?:<ALONE>|March|May|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?))
+        (?!\w)
+DATE    AFTER \s(the <NTH>)(?=[,;)]|\.?\s{0,3}$|\. | (?:at|he|she|we|they|I|to|for|with)\b)
+DATE    SEASONS [1-4]?(?: of)?[ /-]?<YEAR4>(?:/\d\d)?\b
+DATE    HOLIDAYS (?i)(?: years?)?(?:['’]?s)?(?: (?:day|eve|sunday|monday))?(?:,? <YEAR4>)?\b
+DATE    WHEN [:,(]?\s{0,3}(?:on |of |from |dated |was )?(?:[a-z]{1,12} ){0,2}(<DM>)
+DATE    DATED \.?\s?:?\s?(\d{1,2} \d{1,2} (?:\d{4}|\d\d)\b|\d{1,2}\.\d{1,2}\.(?!\d)
+        |\d{1,2}-\d{1,2}\b(?! ?<UNITS>|[-/]))
+ID      NUMBERED (?i)['’]?s?\.?(?: plan)?(?:[ -]?(?:number|no\.?|num|nr\.?|id|plate|plan|code
+        |#)){0,3}\s?[:#=-]?\s?(<CODE>)
+ID      9 \d{3}-\d{2}-\d{4}\b|\d{2,}[-/]\d{4,}\b(?! ?<UNITS>)|\d{6}-\d{4}\b
+        |\d{3}\.\d{4}\.\d{4}\.\d\d\b
+ID      9 (?<![\d.,-])\d{5,}(?![.,]\d)|[012](?:\.\d{1,40}){4,24}\b
+ID      A [A-Z]{1,4}[-/]?(?:\d{1,9}[-/.])?\d{4,}[\w/-]*
+ID      A [A-Z]{2} ?\d\d ?\d\d ?\d\d ?[A-D]\b|[A-Z]{2}\d\d [A-Z]{3}\b
+ID      ~[\da-f]{16}|-[\da-f]{4}- (?i)\b[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}\b|\b
+        (?=[a-f]{0,30}\d)[\da-f]{16,64}\b
+ID      9A (?=(?:[A-Z-]{0,9}\d){4})[A-Z\d]{2,8}(?:-[A-Z\d]{2,8}){2,6}\b
+ID      9A (?=\d{0,19}[A-Z])(?=(?:[A-Z]{0,9}\d){4})[A-Z\d]{8,24}\b
+PHONE   + (?:\(?\+|00(?=[1-9]))(?=(?:\D{0,3}\d){7})\d{1,3}\)?(?:<SEP>\d{1,12}){1,7}\b<EXT>
+PHONE   + (?<![\d.])(?:\+?\d{1,3}[ .-]?)?<AREA>\d{3,4}(?:[ .-]?\d{2,5}){1,4}\b(?! 000)<EXT>
+PHONE   9 (?<![\d.])0\d(?:[ .-]\d\d){4}\b|\d{5} \d{5,6}\b|(?:1-)?8\d\d-[A-Z]{3,10}\b|\d{3} (?:CARE
+        |HELP|CALL)\b
+PHONE   PHONES (?i)(?:\s?(?:no\.?|number|at|on|is|under)){0,2}[.:#]*\s?#?(\+?\(?\d{1,5}(?:
+        <SEP>\d{1,12}){1,6}|\d{3,15})<EXT>
+PHONE   ~\bx\d (?<![\d ] )\bx\d{4,5}\b
+ADDRESS BOX (?i) ?#?[A-Z]?\d[\d ]*(?:, <CAP>)?
+ADDRESS ~(?i:o\.?\s?b|\brr|\brural|\bbag) (?i)\b(?:(?:G?P\.? ?O\.? ?B(?:ox\b|\b\.?)|Post Office Box
+        |(?:Private|Locked) Bag) ?#?[A-Z]?\d[\d ]*|(?:Rural (?:Route|Delivery)|RR ?#|(?:RR|HC
+        |RFD) ?#?(?=\d{1,3},? Box)) ?\d{1,3}(?:,? Box \d{1,5})?)
+ADDRESS ADDRESSES (?i)(?: is)?\s?:\s?(<FREE>)
+ADDRESS LIVES \sat (?=[A-Z\d])(<FREE>?)(?= with | and | since |, (?:who|and)|[.;\n]|$)
+ADDRESS 9A (?:<FLAT> #?[\w/]{1,6},? ?)?<DOOR> (?:(?:<SURNAME>|<NTH>) ){1,4}(?i:<STREETS>)\b\.?
+        <STREETTAIL>
+ADDRESS 9 \d{1,5} [a-z]{3,15} (?:street|road|lane|avenue|crescent|terrace|boulevard)\b
+ADDRESS A (?:<CAP> ){1,3}(?:<SURESTREET>)\b(?: \d{1,4}\b)?
+ADDRESS 9A (?:<DOOR> )?(?:County|State|US|Farm)? ?(?:County Ro?a?d|Route|Highway|Hwy
+        |State Road) \d{1,4}\b
+ADDRESS 9A [A-Z][a-z]{2,30}<ROADEND> \d{1,4}[a-z]?\b|\d{1,4} [A-Z][a-z]{2,30}<ROADEND>\b
+ADDRESS 9 <DOOR> (?:bis |ter )?<ROAD> <OF><CAP>(?:[ -]<CAP>){0,3}
+ADDRESS ROADS \.? <OF><CAP>(?:[ -]<CAP>){0,3},? (?:n[.º°]? ?)?\d{1,5}(?:[/-]\d{1,4})?[a-zA-Z]?\b
+        (?:, \d{1,2}º? ?[A-Z]\b)?
+ADDRESS A (?:Am|Im|An de[rnm]|Auf de[rm]|Unter den|In de[rn]|Zum|Zur) (?:<CAP> ){1,2}\d{1,4}[a-z]?\b
+ADDRESS 9A (?:<DOOR> )?(?:<CAP>,? ){1,6}(?:[A-Z]{1,2}\d[A-Z\d]? ?\d(?!FU)[A-Z]{2}|[A-Z]{2},? \d{5}
+        (?:-\d{4})?)\b
+ADDRESS A (?:<CAP> ){0,2}<CAP>(?:<WHERE>|,? (?:NSW|VIC|QLD|TAS|ACT|SA|WA|NT),? \d{4})\b
+ADDRESS A [A-Z][a-z]{2,20}(?: [A-Z][a-z]{2,20}){0,2}, (?:<STATES>)\b(?!-| ?\d{1,2}-)
+ADDRESS A [A-Z]{1,2}\d[A-Z\d]? ?\d(?!FU)[A-Z]{2}\b|(?:<CAP>,? [A-Z]{2} )?[A-Z]\d[A-Z] \d[A-Z]\d\b
+ADDRESS 9A (?:[A-Z]{1,2}-)?\d{5} <CAP>|\d{4} [A-Z]{2} [A-Z][a-z]{3,20}\b|\d\d-\d{3} <CAP>|(?<=, )
+        (?:\d{4}|\d{3} \d\d) [A-Z][a-z]{3,20}\b
+NAME    INITIALLED \sby:? ([a-z]{2,3})\b(?<!the)(?<!dr)(?<!mr)
+NAME    INITIALLED (?i: by)?\s?:\s?([A-Z]\.?[A-Z]\.?(?:[A-Z]\.?)?|[a-z]{2,3})(?!\w)
+NAME    ~[A-Za-z]\n|[a-z]$ (?m)(?<![\w/])([A-Z]{2,3}[/:][a-z]{2,3}|/[a-z]{2,3})$
+AGE     9 (?:9\d|1[01]\d)(?:<AGED>(?:[ -](?:old|of age)\b)?|[ /]?[FM]\b
+        |(?=,? (?:male|female|man|woman|lady|gentleman)\b))(?<!\d C)(?<!\d F in)
+AGE     AGED (?:[ :]|is|was|of|at(?: \w+)?){0,4}((?:9\d|1[01]\d)<AGED>?)(?!\w|\.\d)
+AGE     SEXES [ /,-]{0,2}(9\d|1[01]\d)\b(?![./%\d]| ?<UNITS>)
+AGE     NINETY (?i)(?:ies|[ -](?:one|two|three|four|five|six|seven|eight|nine))?(?=[ -]years?
+        |[ -]?y| who|,)|ies\b
 """
-RULES = [(kind, pattern(rule)) for kind, rule in lines(RULES_TEXT)]
-# A word that may be a name; the word that follows a first name; letters; particles before a name.
-WORD = re.compile(
-    r"\b[A-ZÀ-Þ](?:['’][A-ZÀ-Þ])?[a-zß-ÿ]+(?:['’-][A-ZÀ-Þ]?[a-zß-ÿ]+)*(?:[A-Z][a-z]+)?"
-)
-SURNAME = pattern(r" <PARTICLE>{0,3}(?:[A-Z]\. ?)?[A-ZÀ-Þ](?:['’][A-ZÀ-Þ])?[a-zß-ÿ]+[\w'’-]*")
-LETTERS = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
-PARTICLES, PARTICLES_BEFORE = pattern("<PARTICLE>"), pattern("<PARTICLE>{1,3}$")
-INITIALS_BEFORE = re.compile(r"(?:\b[A-Z](?:\.[ -]?| |(?=-[A-Z]\.))){1,3}$|\b[A-Z]{2} $")
-INITIALS_AFTER = re.compile(
-    r",? [A-Z]\.(?:[ -]?[A-Z]\.){0,2}| (?![ALRI]\b)[A-Z](?= [a-z])"
-    r"| (?![LRI]\b)[A-Z]{1,2}(?=[,.;)]|$| \()"
-)
-MEDICAL = re.compile(
-    "(?:omas?|itis|osis|pathy|ectomy|graphy|scopy|emia|tions?|sion|mab|nib|platin|taxel|mycin|ology"
-    "|ologist|plasty|lysis|ectasis)$"
-)
-# What only people do: marks the first word of a sentence as a name.
-ACTS = re.compile(
-    " (?:reports|reported|noted|recalls|smokes|smoked|worked|drinks|wants|prefers|attended"
-    "|describes|complained|mentioned|requests|requested|refused|refuses|understands|died|quit|stopped|lost"
-    "|gained|received|completed|underwent|recommends|recommended|suggested|advised|performed|wrote"
-    "|presented|presents|denies|denied|states|stated|called|complains|agrees|agreed|lives|returned"
-    "|came|said|asked|declined|consented|tolerated|feels|wishes|works|will (?:see|call|return)"
-    "|(?:was|is|has been) (?:seen|referred|admitted|reviewed|discharged|informed|an? ))"
-)
-# What looks like an identifier after all rules: the text is held back.
-RESIDUAL_TEXT = r"""
-@|//|\\\\|(?i:www\.)
-(?!\d{1,3}(?: 000)+\b)\d[\d ]{4,}\d|(?<![\d.])\d{5,}|(?:\d{1,9}\.){3,9}\d
-\d{2,}-\d{3,}-\d{2,}|\b\d{4}-\d\d?-\d\d?\b|\b\d\d?/\d\d?/\d{2,4}\b(?! ?<UNITS>)|\b\d{3}[.-]\d{4}\b
-\b(?:Dr|Mr|Mrs|Ms|Prof|MRS|PROF)\.? [A-Z][A-Za-z]
-\b[a-z][\w-]{1,62}\.[a-z]{2,24}/\w|\b[\w-]{1,62}\.<TLD>\b
-\b(?:[a-z][a-z-]{2,40}\.){2,6}[a-z]{2,24}\b
-\b\d{1,2}(?:st|nd|rd|th)?(?: of)?[ /.-]?<MONTH>(?<![A-Z]{3})|\b(?:<ALONE>|May|March)[ .,/-]{0,2}\d
-\b(?:[A-Z][a-z]{1,40}|\d{1,3}(?:st|nd|rd|th)) (?:<SURESTREET>|Ave|Blvd|Rd|Ln|Pkwy)\b
-(?i:\baddress\s?:\s?(?=[a-z\d])|\bdate of birth\s?:?\s?\d|\bdob\s?:?\s?\d)
-(?i:\b(?:MRN|SSN|NHS|passport|telephone|fax)\b[^\n\[]{0,12}\d{3})
-"""
-RESIDUAL = pattern("|".join(RESIDUAL_TEXT.strip().splitlines()))
+
+
+def _lines(text: str) -> list[list[str]]:
+    return [line.split(maxsplit=1) for line in re.sub(r"\n +", "", text.strip()).splitlines()]
+
+
+PIECES = dict(_lines(PIECES_TEXT))
+PIECES |= {name: "|".join(sorted(WORDS[name.lower()])) for name in ("STREETS", "TLDS", "STATES")}
+
+
+def pattern(text: str) -> re.Pattern:
+    """A pattern with every ``<PIECE>`` replaced, and compiled."""
+    while found := re.search(r"<([A-Z]+\d?)>", text):
+        text = text.replace(found[0], PIECES[found[1]])
+    return re.compile(text)
+
+
+# A town after an address; the sign or bracket before a number; where a rule may begin.
+TOWN = pattern(r"(?:, (?:<CAP>[ -]){0,2}<CAP>(?=[\n,.;)]|$)){1,3}")
+SIGN = re.compile(r"\(?\+?$")
+ANCHOR = re.compile(r"(?<!\w)(?:[A-Za-z]+|\d)")
+AT, AFTER, ANYWHERE = defaultdict(list), defaultdict(list), []
+for _kind, _line in _lines(RULES_TEXT):
+    _where, _rule = _line.split(maxsplit=1)
+    _entry = (_kind, pattern(_rule))
+    if _where[0] == "~":
+        ANYWHERE.append((re.compile(_where[1:]), *_entry))
+    for _place in _where if len(_where) <= 2 else ():
+        AT[_place].append(_entry)
+    for _word in WORDS.get(f"at_{_where.lower()}", ()):
+        AFTER[_word].append(_entry)
+
+
+def find_by_rules(text: str) -> Iterator[tuple[int, int, str]]:
+    """(start, end, type) of what the rules find; spans may overlap."""
+    for gate, kind, rule in ANYWHERE:
+        for match in rule.finditer(text) if gate.search(text) else ():
+            yield *match.span(match.lastindex or 0), kind
+    for anchor in ANCHOR.finditer(text):
+        word, (start, end) = anchor[0], anchor.span()
+        tries = [(end, rule) for rule in AFTER.get(word.lower(), ())]
+        if word.isdigit():
+            first = SIGN.search(text, max(0, start - 2), start).start()
+            tries += [(start, rule) for rule in AT["9"]]
+            tries += [(at, rule) for at in {first, start} for rule in AT["+"]]
+        elif word[0].isupper():
+            tries += [(start, rule) for rule in AT["A"]]
+        for at, (kind, rule) in tries:
+            if match := rule.match(text, at):
+                first, last = match.span(match.lastindex or 0)
+                town = TOWN.match(text, last) if kind == "ADDRESS" else None
+                first = first if match.lastindex else min(start, at)
+                yield first, town.end() if town else last, kind

@@ -1,85 +1,87 @@
-"""Word lists of `seg_lib.data.deidentify`: first names, and capitalised words that name nobody."""
+"""Word lists of `seg_lib.data.deidentify`, and one letter for the kind of every word.
 
-FIRST = """Aaron Adam Ahmed Alan Albert Alex Alexander Alice Ali Amanda Amy Ana Andrea Andrew Angela
-Ann
-Anna Anne Anthony Antonio Arthur Barbara Ben Benjamin Bernd Betty Brian Bruce Carl Carlos Carol
-Catherine Charles Chen Chris Christian Christine Christopher Claire Claudia Daniel David Deborah
-Dennis Diane Donald Donna Dorothy Edward Elena Elizabeth Ellen Emily Emma Eric Eva Fatima Frank
-Gary George Hannah Hans Heather Helen Helga Henry Ian Ingrid Ivan Jack Jacob James Jan Jane
-Janet Jason Jean Jennifer Jessica Joan Joe John Jonathan Jose Joseph Joshua Juan Judith Julia
-Julie Karen Karl Katherine Kathleen Keith Kelly Kenneth Kevin Klaus Kumar Larry Laura Linda Lisa
-Louis Lucy Luis Margaret Maria Marie Mark Martha Martin Mary Matthew Melissa Michael Michelle
-Mohamed Mohammed Monika Nancy Natalie Nicholas Nicole Nina Olga Oliver Olivia Pamela Patricia
-Patrick Paul Paula Pedro Peter Petra Philip Priya Rachel Ralph Raymond Rebecca Renate Richard
-Robert Roger Ronald Rosa Roy Ruth Ryan Samuel Sandra Sara Sarah Scott Sharon Simon Sofia Sophie
-Stefan Stephen Steven Susan Teresa Theresa Thomas Timothy Tom Ursula Victor Victoria Virginia
-Walter Wei William Wolfgang Yusuf"""
-FIRST_NAMES = set(FIRST.split())
-# In lower case: what may stand with a capital in the middle of a sentence or a heading.
-PLAIN = """abdomen abdominal acute adenocarcinoma adrenal air airway anterior aorta aortic apical
-april
-area artery august axial axillary baseline benign bilateral biopsy body bone both brain breast
-bronchus cancer carcinoma cardiac care carotid cell central cervical chemotherapy chest chronic
-clinical comparison conclusion consolidation contrast contralateral coronal ct date december
-definitive diagnosis diameter disease dose effusion enlarged esophagus exam examination february
-fibrosis field findings fissure fluid follow gland gray gross ground glass head heart hepatic
-hilar hilum history hodgkin horner hounsfield image imaging impression indication inferior
-interval january july june karnofsky kerley kidney large larynx lateral left lesion lesions
-liver lobe local lower lung lungs lymph malignant march margin mass may medial mediastinal
-mediastinum medication metastasis metastatic middle moderate mucosa multiple muscle neck
-necrosis negative new node nodes nodule nodules non normal november nsclc october oncology
-opinion oral pack paget pain pancoast pancreas pancreatic parotid partial past patient patients
-pelvis performance pericardial physical plan planning pleura pleural pneumonia positive
-posterior previous primary progression progressive prostate pulmonary radiation radiology
-radiotherapy recommendation recommendations regional renal report resection response result
-results right risk scan score segment september sequence series side small smoking soft solid
-spine spleen spouse squamous stable stage stages staging status stomach study superior surgery
-surgical systemic target technique therapy thoracic thorax thyroid tissue trachea treatment
-tube tumor tumour tumours type upper vein vena cava vessel visit volume with without wound year
-monday tuesday wednesday thursday friday saturday sunday english german french spanish european
-american caucasian asian african hispanic christmas easter
-gleason fleischner breslow clark ghon virchow bosniak child pugh whipple ivor lewis dixon
-keytruda opdivo tagrisso gadovist omnipaque ultravist abraxane alimta avastin taxol tylenol
-lasix siemens philips toshiba canon aquilion somatom ingenuity revolution
-i he she his her the a an and of for in on no yes not it its this that these those there we us
-our you your they is was are were has had have be as at by from to or but if when after before
-while during since until due none unknown absent present seen noted shown compared unchanged
-mild marked severe single several some all any each both other another further former never
-never-smoker smoker ex lives please thank dear regards sincerely kind re cc will would can could
-should discussed referred admitted discharged signed dictated reported reviewed verified page
-today yesterday tomorrow morning evening week month day follow-up e-mail email phone tel fax
-drs record specimen account sample barcode consult consultation request acc dob born mrn mfn nhs ssn
-jan feb mar apr jun jul aug sep sept oct nov dec gy sv bq mbq kv mv hu suv
-ward clinic hospital team board department unit room doctor dr mr mrs ms prof professor nurse
-wife husband son daughter sister brother mother father name number address
-case file chart study order addendum md phd frcr frcs frcp mrcp rn np do mbbs ms spr time best hi
-hello carer lady lord madam sir capt rev nok gp ref fao mri pet spect tesla th im se spo id ids
-ecog karnofsky suvmax copd iv ii iii vi vii viii ix medicare medicaid user path referring
-radiologist oncologist surgeon physician consultant registrar colleague team present oncology
-addressee encl enclosure copy urgent routine private confidential final amended draft preliminary
-chief complaint allergies vital signs assessment discussion background summary details initials
-reader typist author wishes thanks yours med univ ph sp
-senora mlle motors am pm care home
-admit admission discharge addison cushing crohn parkinson alzheimer charlson clavien dindo
-mallampati masaoka deauville herder eastern cooperative group ann arbor hb na ki dmax dmean dmin fr
-raynaud sjogren wegener marfan ewing kaposi wilms hashimoto zenker lambert eaton trousseau
-dupuytren billroth roux seldinger doppler gram ziehl neelsen papanicolaou schwann langerhans reed
-sternberg merkel krukenberg klatskin warthin castleman burkitt waldenstrom babinski romberg apgar
-barthel lugano schmorl scheuermann bochdalek morgagni virchow sudeck couinaud forrest nyha recist
-hba spect caprini mann whitney kaplan meier cox monte carlo gaussian emphysema haemoptysis
-hemoptysis cough dyspnoea dyspnea dysphagia hoarseness fever weight loss nausea fatigue
-hypertension diabetes cachexia oedema edema thrombus embolism fracture fractures cyst cysts
-calcification calcifications atelectasis adenopathy lymphadenopathy nodal metastases primaries
-tumours osteolysis spiculated lobulated enhancing cavitation cavity bronchiectasis honeycombing
-reticulation symptoms allergies smoking faithfully truly"""
-NO_NAMES = set(PLAIN.split())
-# Pieces of the rules: street words, states (not CT, PA, ...: words of radiology), ends of hosts.
-STREETS = """Street|St|Avenue|Ave|Road|Rd|Lane|Ln|Drive|Dr|Boulevard|Blvd|Way|Court|Ct|Place|Pl
-|Terrace|Ter|Close|Square|Sq|Crescent|Cres|Parkway|Pkwy|Highway|Hwy|Row|Hill|Gardens|Mews|Grove|Trail
-|Trl|Circle|Cir|Hollow|Wharf|Walk|Quay|View|Rise|Heights|Estate|Green|Park|Pike|Turnpike|Loop|Alley
-|Bend|Cove|Crossing|Ridge|Glen|Meadows?|Cottages?|Vale|Parade|Esplanade|Broadway|Wynd|Brae|Freeway
-|Expressway|Plaza|Croft|Fields|Villas|Passage|Yard|Promenade|Causeway|Common|House|Farm|Lodge"""
-STATES = """AK|AL|AR|AZ|CA|CO|DC|DE|FL|GA|HI|IA|IL|IN|KS|KY|LA|MA|ME|MI|MN|MO|MT|NC|ND|NE|NH|NJ|NM
-|NV|NY|OH|OK|ON|PA|BC|QC|AB|RI|SC|SD|TN|TX|UT|VA|VT|WA|WI|WV|WY|UK|USA"""
-COUNTRIES = "uk|de|fr|nl|ie|ca|au|nz|jp|cn|br|pl|se|dk|fi|ch|eu|io|ru|cz|pt|gr|hu|kr|za|mx"
-STREETS, STATES = STREETS.replace("\n", ""), STATES.replace("\n", "")
+`deidentify_words.txt` holds the lists in sections; `deidentify_english.txt` holds common English
+words without their endings (from SCOWL, whose notice stands at its top).
+"""
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+_HERE = Path(__file__)
+_SECTIONS = re.split(r"(?m)^\[(\w+)\]$", _HERE.with_suffix(".txt").read_text(encoding="utf-8"))
+WORDS = {k: set(v.split()) for k, v in zip(_SECTIONS[1::2], _SECTIONS[2::2], strict=True)}
+_STEMS = _HERE.with_name("deidentify_english.txt").read_text(encoding="utf-8")
+ENGLISH = set(re.sub(r"(?m)^#.*$", "", _STEMS).split())
+ENDINGS = re.compile(r"(?:'?s|es|ed|d|ing|ly|er|r|ness|al|y|or|able|ment|ion)$")
+# Endings of words of medicine and of names of drugs; of words that are rarely names; beginnings.
+MEDICAL, ADJECTIVE = tuple(WORDS["endings"]), tuple(WORDS["adjective_endings"])
+BEGINNING = re.compile(f"(?:{'|'.join(WORDS['beginnings'])})-?")
+
+
+def _stems(word: str) -> list[str]:
+    short = ENDINGS.sub("", word)
+    if short == word:
+        return [word]
+    shorter = short[:-1] if short[-2:-1] == short[-1:] else short  # stopped, stop
+    stems = [word, short, short + "e", shorter, word.removesuffix("s"), ENDINGS.sub("", short)]
+    return [*stems, re.sub("i(?:e[sd]|ly)$", "y", word)]
+
+
+def _any(names: str) -> set[str]:
+    return set().union(*(WORDS[name] for name in names.split()))
+
+
+KNOWN = _any("clinical plain nouns general roles link drugs")
+NO_NAMES = _any("clinical plain")  # what is no name even if the patient is called so
+
+
+def english(word: str) -> bool:
+    """Whether a word in lower case, or its stem, is common English or a word of medicine."""
+    stems = [*_stems(word), *_stems(BEGINNING.sub("", word, count=1))]
+    return word in KNOWN or any(stem in ENGLISH for stem in stems)
+
+
+# MHz, but no MacLeod.
+UNIT = re.compile(r"(?!(?:Ma?c|D[eiu]?|L[ae]|V[ao]n|Fitz|O|St)[A-Z])[A-Z]\w?[A-Z]\w*$|\w+[A-Z]$")
+MARKS = {"s": "'", "t": "p", "'": "'", "’": "'", " ": "\n"}  # 's, 't, a gap
+LOWER = {"p": "particles", "o": "link", "b": "prepositions", "r": "roles", "a": "human"}
+LOWER |= {"v": "acts", "c": "nouns", "d": "general"}
+CAPITAL = {"h": "institutions", "t": "titles", "T": "softtitles", "p": "particles", "H": "houses"}
+
+
+@lru_cache(100_000)
+def kind_of(word: str) -> str:
+    """One letter for the kind of a word: see `seg_lib.data.deidentify_names`."""
+    if any(c.isdigit() for c in word):
+        return "n"
+    if not word[0].isalpha():
+        return word if word in ".,:(-/\n" else MARKS.get(word[-1], "_")
+    return (_small if word[0].islower() else _capital)(word, word.lower())
+
+
+def _small(word: str, low: str) -> str:
+    kinds = {kind: low in WORDS[name] for kind, name in LOWER.items()}
+    kinds |= {"c": kinds["c"] or low.endswith(MEDICAL) or low.removesuffix("s") in WORDS["nouns"]}
+    kinds = {"X": re.match(r"[a-z]{1,3}['’-][A-Z]", word)} | kinds  # al-Sayed, d'Arcy
+    kinds |= {"x": not english(low), " ": low.endswith("ed")}
+    return next((kind for kind, holds in kinds.items() if holds), "l").replace(" ", "v")
+
+
+def _capital(word: str, low: str) -> str:
+    parts, upper, eponyms = re.split("['’-]", low), word.isupper(), WORDS["eponyms"]
+    known = low in KNOWN or all(len(p) == 1 or p in KNOWN for p in parts)
+    plain = all(english(p) for p in parts)
+    first = parts[0] in WORDS["first"]
+    kinds = [("i", len(word) == 1), ("R", word in ("MR", "MS"))]  # magnetic resonance, or a title
+    kinds += [("g", low in WORDS["degrees"] and (upper or low == "phd"))]
+    kinds += [(k, low in WORDS[name] and not (k == "p" and upper)) for k, name in CAPITAL.items()]
+    kinds += [("q", "-" in low and low in eponyms)]
+    kinds += [("k", "-" in word and word.split("-")[-1].islower())]  # Bazett-corrected
+    kinds += [("F", first and upper), ("w", first and (known or english(low))), ("f", first)]
+    kinds += [("R", low in WORDS["roles"]), ("m", low in WORDS["places"])]
+    kinds += [("k", known or (low.endswith(MEDICAL) and len(low) > 5))]
+    kinds += [("q", all(p in eponyms or p in KNOWN for p in parts))]
+    kinds += [("E", plain and upper), ("e", plain), ("U", upper or UNIT.match(word))]
+    kinds += [("m", len(low) > 6 and low.endswith(ADJECTIVE)), ("X", True)]
+    return next(kind for kind, holds in kinds if holds)

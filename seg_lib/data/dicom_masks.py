@@ -104,6 +104,7 @@ def mask_to_seg(mask: str | Path, series_dir: str | Path, dst: str | Path, label
             software_versions="1",
             device_serial_number="0",
         )
+        data.ContentCreatorName = ""  # must be there, and may be empty; highdicom leaves it out
         with written_whole(dst) as part:
             data.save_as(part, enforce_file_format=True)
 

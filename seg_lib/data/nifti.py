@@ -8,6 +8,7 @@ because the checksum of a gzip file is its last eight bytes. Taught in notebook 
 
 import dataclasses
 import gzip
+import io
 import itertools
 import math
 import warnings
@@ -20,13 +21,14 @@ import numpy as np
 from seg_lib.data.case_rules import first_few
 from seg_lib.data.file_bytes import opened
 from seg_lib.data.nifti_header import MAX_CORNER_SHIFT_VOXELS as MAX_SHIFT
-from seg_lib.data.nifti_header import Declared, corner_shift_voxels, fresh_header, parse_header
+from seg_lib.data.nifti_header import Declared, corner_shift_voxels, fresh_header
+from seg_lib.data.volume_formats import declared
 from seg_lib.errors import DataWarning, InputError
 from seg_lib.files import written_whole
 
 BLOCK_VOXELS = 2**20
-LONGEST_HEADER = 540
-GZIP_BEST_RATIO = 1032  # deflate cannot shrink anything further (zlib technical details)
+# Deflate cannot shrink anything further than 1:1032 (zlib technical details).
+UNPACKED = {gzip.GzipFile: 1032, io.BytesIO: math.inf}
 GZIP_LEVEL = 4
 ROUNDING = 1e-4  # of labels that were stored as scaled floats: source 004 has 1.00001526
 RAS = nib.orientations.axcodes2ornt("RAS")
@@ -183,15 +185,14 @@ def from_axial_view(stack_hwz: np.ndarray) -> np.ndarray:
 def _read(path: str | Path) -> tuple[Volume, float, float]:
     """The volume as float32, with its lowest and its highest value."""
     path = Path(path)
-    with opened(path, "a NIfTI image") as stream:
-        header = parse_header(stream.read(LONGEST_HEADER), path)
+    with opened(path, "a NIfTI image") as file:
+        header, stream = declared(file, path)
         size = path.stat().st_size
-        if header.end > size * (GZIP_BEST_RATIO if isinstance(stream, gzip.GzipFile) else 1):
+        if header.end > size * UNPACKED.get(type(stream), 1):
             raise InputError(
                 f"{path}: the header declares {header.end} bytes, the file has {size}; it is cut "
                 "short or its header is damaged, copy it again."
             )
-        stream.seek(header.offset)
         orientation = nib.io_orientation(header.affine)
         shape = [header.shape[axis] for axis in np.argsort(orientation[:, 0])]
         array = np.empty(shape, np.float32, order="F")
@@ -237,6 +238,7 @@ def _fill(stored: np.ndarray, stream: BinaryIO, header: Declared, path: Path) ->
 
 def _write(path: str | Path, stored: np.ndarray, affine: np.ndarray) -> None:
     content = fresh_header(stored.shape, stored.dtype, affine) + stored.tobytes(order="F")
+    if Path(path).suffix != ".nii":  # a fixed time stamp makes equal masks equal files
+        content = gzip.compress(content, GZIP_LEVEL, mtime=0)
     with written_whole(path) as part:
-        # A fixed time stamp makes equal masks equal files.
-        part.write_bytes(gzip.compress(content, GZIP_LEVEL, mtime=0))
+        part.write_bytes(content)

@@ -26,6 +26,7 @@ MAX_AXIS = 32_767
 MAX_OFFSET_BYTES = 2**26  # header extensions hold kilobytes
 REAL_NUMBERS = (2, 4, 8, 16, 64, 256, 512, 768, 1024, 1280)  # integers of 1 to 8 bytes, floats
 OTHER_TYPES = {32: "complex", 1792: "complex", 2048: "complex", 128: "RGB", 2304: "RGBA"}
+OTHER_FILES = {b"PK\3\4": "an NPZ or ZIP archive", b"\x89HDF": "an HDF5 file"}  # say not where
 LENGTH_UNITS = {1: "metres", 3: "micrometres"}
 
 
@@ -47,7 +48,7 @@ class Declared:
 
 
 def parse_header(block: bytes, path: Path) -> Declared:
-    """Read the first 540 bytes of a decompressed file and check what they declare.
+    """Read the first bytes (540 or more) of a decompressed file and check what they declare.
 
     Raises:
         InputError: not NIfTI, or an image that cannot be a CT volume or its mask.
@@ -65,8 +66,7 @@ def parse_header(block: bytes, path: Path) -> Declared:
                 intercept=0.0 if intercept is None else float(intercept),
                 offset=int(header["vox_offset"]),
             )
-            _check_limits(declared)
-            remarks = list(_remarks(header, declared))
+            remarks = [*check_declared(declared), *_remarks(header, declared)]
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except (nib.spatialimages.HeaderDataError, ValueError) as error:  # such as a bad quaternion
@@ -113,7 +113,11 @@ def _header(block: bytes) -> nib.Nifti1Header:
                 return header
             kind = "a .hdr/.img pair or Analyze"
             raise InputError(f"header without its voxels ({kind}); store it as one .nii.gz file.")
-    raise InputError("this is not a NIfTI file; give a .nii or .nii.gz image.")
+    kind = next((k for magic, k in OTHER_FILES.items() if block.startswith(magic)), "this")
+    raise InputError(
+        f"{kind} is not a NIfTI file; give .nii.gz, .nii, .nrrd, .mha or .tif, or write its array "
+        "and affine with seg_lib.data.nifti.write_image."
+    )
 
 
 def _check_voxels(header: nib.Nifti1Header) -> None:
@@ -145,7 +149,23 @@ def _affine(header: nib.Nifti1Header) -> np.ndarray:
     unit = int(header["xyzt_units"]) % 8
     if unit in LENGTH_UNITS:
         raise InputError(f"the spacing is in {LENGTH_UNITS[unit]}; store millimetres.")
-    affine = np.asarray(header.get_best_affine(), float)
+    return np.asarray(header.get_best_affine(), float)
+
+
+def check_declared(declared: Declared) -> Iterator[str]:
+    """Refuse what no CT volume can be, in any format; yields what is odd about the axes.
+
+    Raises:
+        InputError: too many voxels, or axes that are not finite or lie in a plane.
+    """
+    n_voxels = math.prod(declared.shape)
+    if n_voxels > MAX_VOXELS or declared.end > MAX_STORED_BYTES:
+        raise InputError(
+            f"the header declares {n_voxels:.3g} voxels in {declared.end:.3g} bytes, more than the "
+            f"limit of {MAX_VOXELS:.3g} and {MAX_STORED_BYTES:.3g}; crop the image, store it as "
+            "int16, or export it again if the header is damaged."
+        )
+    affine = declared.affine
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     # A tenth of a percent of the box that its edges could span: the axes lie (almost) in a plane.
     solid = abs(np.linalg.det(affine[:3, :3])) > 1e-3 * lengths.prod() > 0
@@ -154,16 +174,11 @@ def _affine(header: nib.Nifti1Header) -> np.ndarray:
             f"the affine {affine[:3].tolist()} is singular or not finite, so the voxels have no "
             "place in the patient; export the image again."
         )
-    return affine
-
-
-def _check_limits(declared: Declared) -> None:
-    n_voxels = math.prod(declared.shape)
-    if n_voxels > MAX_VOXELS or declared.end > MAX_STORED_BYTES:
-        raise InputError(
-            f"the header declares {n_voxels:.3g} voxels in {declared.end:.3g} bytes, more than the "
-            f"limit of {MAX_VOXELS:.3g} and {MAX_STORED_BYTES:.3g}; crop the image, store it as "
-            "int16, or export it again if the header is damaged."
+    axes = affine[:3, :3] / lengths
+    if np.abs(axes.T @ axes - np.eye(3)).max() > MAX_SHEAR_COSINE:
+        yield (
+            "the voxel axes are not at right angles (gantry tilt?); distances are approximate, "
+            "resampling to a straight grid is better."
         )
 
 
@@ -184,9 +199,3 @@ def _remarks(header: nib.Nifti1Header, declared: Declared) -> Iterator[str]:
                 f"qform and sform put the corners {shift:.3g} voxels apart; find out which is "
                 "right and write both alike."
             )
-    axes = declared.affine[:3, :3] / np.linalg.norm(declared.affine[:3, :3], axis=0)
-    if np.abs(axes.T @ axes - np.eye(3)).max() > MAX_SHEAR_COSINE:
-        yield (
-            "the voxel axes are not at right angles (gantry tilt?); distances are approximate, "
-            "resampling to a straight grid is better."
-        )

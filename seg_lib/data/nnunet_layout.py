@@ -3,6 +3,7 @@
     Dataset001_Lung/  dataset.json   channel names, labels, number of cases, file ending
                       imagesTr/p01_0000.nii.gz   labelsTr/p01.nii.gz   imagesTs/p09_0000.nii.gz
                       splits_final.json   the patients that validate (for nnUNet_preprocessed)
+                      subtype_mapping.json   where cases have a subtype, as source 004 keeps it
 
 nnU-Net knows no patients; `write_dataset` puts our ``cases.csv`` beside, which nnU-Net ignores, and
 `read_dataset` takes each case for a patient. Format: nnU-Net documentation/dataset_format.md at
@@ -12,16 +13,18 @@ nnU-Net knows no patients; `write_dataset` puts our ``cases.csv`` beside, which 
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
+from seg_lib.data.case_rules import VOLUME_SUFFIXES as ENDINGS
 from seg_lib.data.case_rules import Case, check_cases, check_files, first_few
 from seg_lib.data.cases import DATASET_JSON, write_cases
+from seg_lib.data.volume_formats import spacing_file
 from seg_lib.errors import InputError
 from seg_lib.files import write_text, written_whole
 
-SPLITS_JSON = "splits_final.json"
-ENDINGS = (".nii.gz", ".nii")
+SPLITS_JSON, SUBTYPES_JSON = "splits_final.json", "subtype_mapping.json"
 FOLDERS = {"train": "Tr", "val": "Val", "test": "Ts"}
 
 
@@ -31,7 +34,7 @@ def write_dataset(
     """Copy cases into the raw layout; training and validation cases go into ``imagesTr``.
 
     Args:
-        cases: with NIfTI files, all of the same ending.
+        cases: with volumes, all of the same ending.
         folder: such as ``nnUNet_raw/Dataset001_Lung``; ``dataset.json`` comes last.
         labels: names and numbers, ``{"background": 0, "lesion": 1}`` if not given.
 
@@ -53,10 +56,12 @@ def write_dataset(
             raise InputError(f"{folder}: training case '{case.case}' has no label; add it.")
         image = folder / f"images{part}" / f"{case.case}_0000{ending}"
         label = folder / f"labels{part}" / f"{case.case}{ending}" if case.label else None
-        for source, target in ((case.image, image), (case.label, label)):
-            if source:
-                with written_whole(target) as copy:
-                    shutil.copyfile(source, copy)
+        pairs = [pair for pair in ((case.image, image), (case.label, label)) if pair[0]]
+        if ending == ".tif":
+            pairs += [tuple(map(spacing_file, pair)) for pair in pairs]
+        for source, target in pairs:
+            with written_whole(target) as copy:
+                shutil.copyfile(source, copy)
         written.append(dataclasses.replace(case, image=image, label=label))
     write_cases(written, folder)
     _describe(written, folder, labels or {"background": 0, "lesion": 1}, ending)
@@ -64,11 +69,20 @@ def write_dataset(
 
 
 def _describe(cases: list[Case], folder: Path, labels: dict[str, int], ending: str) -> None:
-    """Write ``splits_final.json``, if some cases validate, and ``dataset.json``."""
+    """Write the JSON files that the cases need, ``dataset.json`` last."""
     parts = {split: [c.case for c in cases if c.split == split] for split in FOLDERS}
     if parts["val"]:
         fold = {"train": parts["train"], "val": parts["val"]}
         write_text(folder / SPLITS_JSON, json.dumps([fold], indent=2) + "\n")
+    mapping = {
+        c.case: {"subtype": int(c.subtype) if c.subtype in list("0123456789") else c.subtype}
+        | {"split": c.split}
+        for c in cases
+        if c.subtype
+    }
+    if mapping:
+        subtypes = {"mapping": mapping, "validation_cases": parts["val"]}
+        write_text(folder / SUBTYPES_JSON, json.dumps(subtypes, indent=2) + "\n")
     about = {
         "channel_names": {"0": "CT"},
         "labels": labels,
@@ -117,7 +131,7 @@ def dataset_json(folder: str | Path) -> dict:
 
 
 def read_dataset(folder: str | Path) -> list[Case]:
-    """The cases of a raw folder: Tr trains (or validates, see ``splits_final.json``), Ts tests.
+    """The cases of a raw folder: Tr trains (``splits_final.json``: or validates), Ts tests.
 
     Raises:
         InputError: see `dataset_json`; another number of cases than it says, images or labels
@@ -147,19 +161,23 @@ def read_dataset(folder: str | Path) -> list[Case]:
             f"{folder}: {n_training} images in imagesTr, but numTraining {about['numTraining']}; "
             f"copy what is absent, or correct {DATASET_JSON}."
         )
-    validate = _validating(folder)
-    cases = [dataclasses.replace(c, split="val") if c.case in validate else c for c in cases]
+    validate = _known(folder / SPLITS_JSON, lambda folds: set(folds[0]["val"]), set())
+    subtypes = _known(
+        folder / SUBTYPES_JSON,
+        lambda about: {case: str(entry["subtype"]) for case, entry in about["mapping"].items()},
+        {},
+    )
+    for i, case in enumerate(cases):
+        split, subtype = "val" if case.case in validate else case.split, subtypes.get(case.case, "")
+        cases[i] = dataclasses.replace(case, split=split, subtype=subtype)
     check_cases(cases, folder)
     check_files(cases, folder)
     return cases
 
 
-def _validating(folder: Path) -> set[str]:
-    """The cases that validate in the first fold of ``splits_final.json``, if it is there."""
-    path = folder / SPLITS_JSON
+def _known(path: Path, pick: Callable[[Any], Any], absent: Any) -> Any:
+    """What ``pick`` takes from a JSON file that may be absent."""
     try:
-        return (
-            set(json.loads(path.read_text(encoding="utf-8"))[0]["val"]) if path.exists() else set()
-        )
-    except (UnicodeDecodeError, ValueError, LookupError, TypeError) as error:
-        raise InputError(f"{path}: no list of folds with train and val; delete it.") from error
+        return pick(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else absent
+    except (UnicodeDecodeError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not in the form that write_dataset gives; delete it.") from error

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor, nn
+
 from seg_lib.errors import InputError
 from seg_lib.models.monai3d import build_monai_unet, build_segresnet, build_swin_unetr
 from seg_lib.models.resnet50_unet import build_resnet18_unet, build_resnet50_unet
@@ -39,4 +41,19 @@ def build_model(name: str, upscale: int = 1, **sizes: Any) -> Any:
     if name not in MODELS:
         raise InputError(f"There is no network {name!r}; choose one of: {', '.join(MODELS)}.")
     network = MODELS[name](**sizes)
-    return network if upscale == 1 else Upscaled(network, upscale)
+    network = network if upscale == 1 else Upscaled(network, upscale)
+    network.register_forward_pre_hook(check_image)  # a wrapper would rename all weights
+    return network
+
+
+def check_image(network: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Before ``forward``: raise InputError unless the first convolution can take the image."""
+    image, *_ = inputs
+    first = next(m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Conv3d))
+    channels, sides = first.in_channels, ", H, W" if first.weight.ndim == 4 else ", X, Y, Z"
+    fits = image.ndim == first.weight.ndim and image.shape[1] == channels
+    if not (fits and image.is_floating_point() and min(image.shape[2:])):
+        raise InputError(
+            f"An image of shape {tuple(image.shape)} and {image.dtype}: this network takes floats "
+            f"(B, {channels}{sides}); change the image or build it with in_channels of the image."
+        )

@@ -1,10 +1,37 @@
-"""Whether pretrained weights can be had: asked quickly, before a client tries for half a minute."""
+"""Pretrained weights of a hub, or the reason why they cannot be had, asked quickly."""
 
+import logging
 import os
 import socket
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlsplit
 
+from safetensors import SafetensorError
+
 SWIN_T = "timm/swin_tiny_patch4_window7_224.ms_in1k"  # MIT licence
+
+logger = logging.getLogger(__name__)
+
+
+def from_hub(load: Callable[[], Any], what: str, repo_id: str, **file: Any) -> Any:
+    """``load()``, or None and a logged warning where ``what`` cannot be had.
+
+    ``repo_id`` and ``file`` go to ``why_out_of_reach``.
+    """
+    reason = why_out_of_reach(repo_id, **file)
+    if reason is None:
+        try:
+            return load()
+        except (OSError, SafetensorError) as error:  # a dead proxy, half a cache, a cut file
+            reason = str(error).strip().split("\n")[0]
+    logger.warning(
+        "%s are out of reach (%s): the network starts from random numbers. Connect once to the "
+        "internet to download them, or pass weights=None.",
+        what,
+        reason,
+    )
+    return None
 
 
 def why_out_of_reach(

@@ -36,7 +36,7 @@ def sizes_for(network: str, image_size: int, preset: str = "paper") -> dict[str,
     3D networks take any patch whose sides divide, and do not ask for the size.
 
     Raises:
-        InputError: no such preset, or no window of Swin-Unet fits the size.
+        InputError: no such preset, or the size does not fit the network.
     """
     if network not in PRESETS or preset not in PRESETS[network]:
         known = ", ".join(PRESETS)
@@ -44,14 +44,15 @@ def sizes_for(network: str, image_size: int, preset: str = "paper") -> dict[str,
     sizes = dict(PRESETS[network][preset])
     if network in ("swin_unet", "unetr"):
         sizes["image_size"] = image_size
-    if network == "swin_unet":
         windows = [window for window in range(8, 1, -1) if fits(image_size, window)]
-        if not windows:
+        # UNETR could do with multiples of 16, were slices not padded to 32 to be predicted.
+        if image_size < 32 or image_size % 32 or (network == "swin_unet" and not windows):
             raise InputError(
-                f"No window of Swin-Unet fits {image_size} pixels; take a multiple of 32, "
-                "such as 96, 128 or 256."
+                f"{network}: {image_size} pixels a side do not fit; take a multiple of 32 such as "
+                "64, 96, 128, 224 or 256."
             )
-        sizes["window"] = windows[0]
+        if network == "swin_unet":
+            sizes["window"] = windows[0]
     return sizes
 
 

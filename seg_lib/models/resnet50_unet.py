@@ -14,13 +14,12 @@ strides threw away (Ronneberger et al. 2015, https://arxiv.org/abs/1505.04597).
 The network is `segmentation_models_pytorch.Unet`; only the choice of its numbers is ours.
 """
 
-import logging
+from functools import partial
 
 from torch import nn
 
-from seg_lib.models.hub import why_out_of_reach
-
-logger = logging.getLogger(__name__)
+from seg_lib.errors import InputError
+from seg_lib.models.hub import from_hub
 
 
 def build_resnet50_unet(
@@ -43,7 +42,7 @@ def build_resnet50_unet(
         decoder_channels: widths of the five decoder blocks, coarse to fine.
 
     Returns:
-        A network (B, in_channels, H, W) -> logits (B, classes, H, W); H and W divide by 32.
+        A network (B, in_channels, H, W) -> logits (B, classes, H, W); any H and W.
 
     Taught in notebook 06.
     """
@@ -55,26 +54,17 @@ def build_resnet50_unet(
         "classes": classes,
         "decoder_channels": decoder_channels,
     }
-    reason = weights and why_imagenet_is_out_of_reach(encoder, weights)
-    if reason:
-        logger.warning(
-            "%s weights for %s are out of reach (%s): the encoder starts from random numbers. "
-            "Connect once to the internet to download them, or pass weights=None.",
-            weights,
-            encoder,
-            reason,
-        )
-    return smp.Unet(encoder_weights=None if reason else weights, **numbers)
+    build = partial(smp.Unet, **numbers)
+    if weights is None:
+        return build(encoder_weights=None)
+    known = smp.encoders.encoders[encoder]["pretrained_settings"]
+    if weights not in known:
+        raise InputError(f"{encoder}: no weights {weights!r}; None, or one of: {', '.join(known)}.")
+    place = {name: known[weights][name] for name in ("repo_id", "revision")}
+    found = from_hub(partial(build, encoder_weights=weights), f"{weights} weights", **place)
+    return found or build(encoder_weights=None)
 
 
 def build_resnet18_unet(*, encoder: str = "resnet18", **sizes: object) -> nn.Module:
     """The same U-Net on the smaller ResNet-18 (14.3 M parameters): the one for CPU lessons."""
     return build_resnet50_unet(encoder=encoder, **sizes)
-
-
-def why_imagenet_is_out_of_reach(encoder: str, weights: str) -> str | None:
-    """None if the weights of an smp encoder can be had, else the reason in a few words."""
-    from segmentation_models_pytorch.encoders import encoders
-
-    settings = encoders[encoder]["pretrained_settings"][weights]
-    return why_out_of_reach(settings["repo_id"], revision=settings["revision"])

@@ -16,8 +16,8 @@ Liu et al. 2021, https://arxiv.org/abs/2103.14030. Two things that are easily mi
 a stage *receives*, and the decoder has the depths of the encoder.
 """
 
-import logging
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,10 +26,8 @@ from torch import Tensor, nn
 
 from seg_lib.errors import InputError
 from seg_lib.models.attention import WindowAttention, shift_mask, window_partition, window_reverse
-from seg_lib.models.hub import SWIN_T, why_out_of_reach
+from seg_lib.models.hub import SWIN_T, from_hub
 from seg_lib.models.swin_t_weights import load_swin_t
-
-logger = logging.getLogger(__name__)
 
 
 class DropPath(nn.Module):
@@ -211,7 +209,7 @@ def build_swin_unet(*, weights: str | None = None, **sizes: Any) -> SwinUnet:
         sizes: of ``SwinUnet``.
 
     Raises:
-        InputError: the window does not divide the maps, or the heads the features.
+        InputError: the window does not divide the maps, the heads the features; unknown weights.
 
     Taught in notebook 07.
     """
@@ -231,16 +229,13 @@ def build_swin_unet(*, weights: str | None = None, **sizes: Any) -> SwinUnet:
             f"Swin-Unet: heads {heads} must be one for each of the {len(depths)} stages and divide "
             f"their features {[width * 2**i for i in range(len(depths))]}."
         )
+    if weights not in (None, "imagenet"):
+        raise InputError(f"Swin-Unet: no weights {weights!r}; None or 'imagenet'.")
     model = SwinUnet(**sizes)
-    reason = weights and why_out_of_reach(SWIN_T)
-    if reason:
-        logger.warning(
-            "Swin-T weights are out of reach (%s): the network starts from random numbers. Connect "
-            "once to the internet to download them, or pass weights=None.",
-            reason,
-        )
-    elif weights:
+    if weights:
         import timm  # 1 s
 
-        load_swin_t(model, timm.create_model(f"hf-hub:{SWIN_T}", pretrained=True).state_dict())
+        build = partial(timm.create_model, f"hf-hub:{SWIN_T}", pretrained=True)
+        if source := from_hub(build, "Swin-T weights", SWIN_T):
+            load_swin_t(model, source.state_dict())
     return model
