@@ -112,8 +112,7 @@ def part_table(
         for part in parts:
             here = names == part
             low, high = bootstrap_interval(dice[here], patients[here])
-            title = f"{part} (n = {here.sum()})"
-            line[title] = f"{dice[here].mean():.3f} ({low:.3f} to {high:.3f})"
+            line[f"{part} (n = {here.sum()})"] = f"{dice[here].mean():.3f} ({low:.3f} to {high:.3f})"
         lines.append(line)
     return lines
 

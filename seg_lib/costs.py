@@ -8,8 +8,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from seg_lib.models import build_model
 from seg_lib.steps import segmentation_step
 from seg_lib.training import TrainConfig, build_optimizer
+
+STEP_S = 1.165  # of the step in ``slowness``, on the machine and day the budgets were measured
 
 
 def parameters(model: nn.Module) -> int:
@@ -59,3 +62,14 @@ def step_seconds(
             torch.cuda.synchronize(device)
         took.append(time.perf_counter() - began)
     return sorted(took[2:])[steps // 2]
+
+
+def slowness() -> float:
+    """How many times longer a training step takes here than where budgets were measured; 1 to 4."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        model = build_model("unetr", image_size=128, hidden=384, heads=6)
+        return min(max(step_seconds(model, (8, 1, 128, 128), steps=2) / STEP_S, 1.0), 4.0)
+    finally:
+        torch.set_num_threads(threads)

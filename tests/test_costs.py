@@ -1,5 +1,6 @@
 """Costs are those that can be counted by hand."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -38,3 +39,11 @@ def test_a_step_takes_time_in_both_precisions():
     model = build_model("resnet18_unet")
     for precision in ("no", "bf16"):
         assert costs.step_seconds(model, (2, 1, 32, 32), precision, steps=1) > 0
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.5, 1.0), (2.5, 2.5), (9.0, 4.0)])
+def test_slowness_is_a_ratio_between_one_and_four(monkeypatch, seconds, expected):
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(costs, "step_seconds", lambda *_, **__: seconds * costs.STEP_S)
+    assert costs.slowness() == pytest.approx(expected)
+    assert torch.get_num_threads() == threads
