@@ -110,9 +110,9 @@ def part_table(
         patients = np.array([row["patient"] for row in rows[network]])
         line = {"network": network}
         for part in parts:
-            here = names == part
-            low, high = bootstrap_interval(dice[here], patients[here])
-            line[f"{part} (n = {here.sum()})"] = f"{dice[here].mean():.3f} ({low:.3f} to {high:.3f})"
+            own = names == part
+            low, high = bootstrap_interval(dice[own], patients[own])
+            line[f"{part} (n = {own.sum()})"] = f"{dice[own].mean():.3f} ({low:.3f} to {high:.3f})"
         lines.append(line)
     return lines
 
