@@ -38,7 +38,9 @@ def test_the_set_of_the_second_author_and_what_is_published():
     low, high = found["recall_interval"]
     assert low <= found["recall"] <= high
     stored = json.loads((BENCHMARKS / "results" / "deidentification.json").read_text())["results"]
-    assert stored["held out"]["recall"] >= 0.90 and stored["development"]["recall"] >= 0.99
+    assert stored["development"]["recall"] >= 0.99
+    low, high = stored["held out"]["recall_interval"]  # of a third author, blind to the rules
+    assert 0 < low <= stored["held out"]["recall"] <= high < 1
     if "second author" in stored:
         assert stored["second author"]["recall"] == pytest.approx(found["recall"], abs=0.02)
 

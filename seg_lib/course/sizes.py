@@ -143,7 +143,7 @@ TABLE = {
         | {"budget_s": 60, "budget_mb": 2500},
         "laptop": UNETR
         | {"n_cases": 240, "epochs": 12, "n_unlabelled": 240, "pretraining_epochs": 5}
-        | {"budget_s": 330, "budget_mb": 2500},
+        | {"budget_s": 290, "budget_mb": 2500},
         "gpu": UNETR | GPU
         | {"epochs": 40, "n_unlabelled": 944, "pretraining_epochs": 40}
         | {"budget_s": 1200, "budget_mb": 16000},
