@@ -207,13 +207,18 @@ def without_names(runs: dict[str, list[dict]], beside: dict[str, list]) -> dict:
     return {"runs": made, "rivals": {name: hidden[name] for name in beside}}
 
 
+def make_phantom_once(cases: int, work: Path) -> None:
+    """The slices of ``lung2d`` in ``work``, if they are not there."""
+    if not (work / "phantom").exists():
+        make_phantom("lung2d", cases, SETS["lung2d"]["size"], 0, work / "phantom")
+
+
 def compare(words: argparse.Namespace) -> dict:
     """Every network with every seed, on the same samples and for the same time."""
     seeds, work = [int(seed) for seed in words.seeds.split(",")], words.work / words.set
     if words.set == "lung2d":  # another number of patients is another data set
         work = work / str(words.cases)
-    if words.set == "lung2d" and not (work / "phantom").exists():
-        make_phantom("lung2d", words.cases, SETS["lung2d"]["size"], 0, work / "phantom")
+        make_phantom_once(words.cases, work)
     size, epochs = SETS[words.set]["size"], words.epochs or SETS[words.set]["epochs"]
 
     def train(epochs_of: dict[str, int]) -> list[dict]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from seg_lib import comparison
 from seg_lib.charts import markdown_table
+from seg_lib.comparison import interval
 from seg_lib.course.lesson import METRIC_MIME
 from seg_lib.course.notebooks import find_notebooks, read_notebook
 from seg_lib.files import write_text
@@ -28,11 +29,6 @@ def recorded(notebook: dict) -> dict[str, float]:
     outputs = (o for cell in notebook["cells"] for o in cell.get("outputs", []))
     metrics = [o["data"][METRIC_MIME] for o in outputs if METRIC_MIME in o.get("data", {})]
     return {metric["name"]: metric["value"] for metric in metrics}
-
-
-def interval(mean: float, low: float, high: float) -> str:
-    """``0.712 (0.640 to 0.771)``."""
-    return f"{mean:.3f} ({low:.3f} to {high:.3f})"
 
 
 def lessons() -> str:
@@ -135,7 +131,7 @@ def text() -> str:
         row["each seed"] = ", ".join(f"{value:.3f}" for value in found["dice_by_seed"])
         rows.append(row)
     gains = [
-        f"{name}: {g['difference']:+.3f} ({g['low']:+.3f} to {g['high']:+.3f})"
+        f"{name}: {interval(g['difference'], g['low'], g['high'], '+')}"
         for name, g in result["gains"].items()
     ]
     moved = result["moved"]
@@ -268,7 +264,7 @@ def steps() -> str:
         row["Dice float32"] = f"{dice['float32']:.3f}" if dice else "not measured"
         gap = dice and dice["bf16_minus_float32"]
         row["bf16 - float32"] = (
-            f"{gap['difference']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})" if gap else ""
+            interval(gap["difference"], gap["low"], gap["high"], "+") if gap else ""
         )
         rows.append(row)
     about = result["machine"]

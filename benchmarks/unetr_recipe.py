@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from machine import machine
 
-from seg_lib.data.phantom import make_phantom
 from seg_lib.evaluation import paired_difference
 from seg_lib.files import write_text
 from seg_lib.inference import predict_slices
@@ -82,9 +81,8 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=240, help="phantom patients")
     words = parser.parse_args()
     work = words.work / words.set
-    if words.set == "lung2d" and not (work / "phantom").exists():
-        side = compare_2d.SETS["lung2d"]["size"]
-        make_phantom("lung2d", words.cases, side, 0, work / "phantom")
+    if words.set == "lung2d":
+        compare_2d.make_phantom_once(words.cases, work)
     context = multiprocessing.get_context("spawn")
     names = [name for name in CHANGES if name not in NOT_IN[words.set]]
     with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:

@@ -20,6 +20,11 @@ NAMES = ("case", "patient", "subtype")  # the columns of a row that are no metri
 METRICS = ("dice", "iou", "rmse", "hd95_mm")
 
 
+def interval(mean: float, low: float, high: float, sign: str = "") -> str:
+    """``0.712 (0.640 to 0.771)``; with ``sign="+"`` every number has its sign."""
+    return f"{mean:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f})"
+
+
 def read_comparison(path: str | Path) -> dict[str, Any]:
     """The result of a benchmark.
 
@@ -62,8 +67,7 @@ def score_table(result: dict[str, Any], kind: str, metrics: Sequence[str] = METR
         line = {"method": name, "n": len(rows), "patients": len(set(patients))}
         for metric in metrics:
             values = [row[metric] for row in rows]
-            low, high = bootstrap_interval(values, patients)
-            line[metric] = f"{np.mean(values):.3f} ({low:.3f} to {high:.3f})"
+            line[metric] = interval(np.mean(values), *bootstrap_interval(values, patients))
         line["Dice of the seeds"] = ", ".join(f"{d:.3f}" for d in seed_means(result, kind, name))
         lines.append(line)
     return lines
@@ -97,11 +101,7 @@ def part_table(
 ) -> Rows:
     """A line a network, a column a part of the cases: Dice with its 95 % interval by patient.
 
-    Args:
-        result: what `read_comparison` gives.
-        kind: "same samples" or "same time".
-        part_of: the name of each case's part, in the order of `rows_by_method`.
-        parts: the names in the order of the columns.
+    ``part_of`` names each case's part, in the order of `rows_by_method`; ``parts`` are the columns.
     """
     rows, names = rows_by_method(result, kind), np.array(part_of)
     lines = []
@@ -111,8 +111,8 @@ def part_table(
         line = {"network": network}
         for part in parts:
             own = names == part
-            low, high = bootstrap_interval(dice[own], patients[own])
-            line[f"{part} (n = {own.sum()})"] = f"{dice[own].mean():.3f} ({low:.3f} to {high:.3f})"
+            spread = bootstrap_interval(dice[own], patients[own])
+            line[f"{part} (n = {own.sum()})"] = interval(dice[own].mean(), *spread)
         lines.append(line)
     return lines
 
@@ -145,7 +145,7 @@ def recipe_table(result: dict[str, Any]) -> Rows:
         line = {"recipe": name, "n": result["n"], "Dice": f"{found['dice']:.3f}"}
         line["share found"] = f"{found['found']:.2f}"
         gap = found.get("minus_unchanged")
-        told = gap and f"{gap['difference']:+.3f} ({gap['low']:+.3f} to {gap['high']:+.3f})"
-        line["minus unchanged (95 % interval)"] = told or ""
+        told = interval(gap["difference"], gap["low"], gap["high"], "+") if gap else ""
+        line["minus unchanged (95 % interval)"] = told
         lines.append(line)
     return lines

@@ -12,7 +12,7 @@ from seg_lib.models import build_model
 from seg_lib.steps import segmentation_step
 from seg_lib.training import TrainConfig, build_optimizer
 
-STEP_S = 1.165  # of the step in ``slowness``, on the machine and day the budgets were measured
+STEP_S = 1.165  # of the step in ``slowness``: benchmarks/training_speed.py, where budgets were set
 
 
 def parameters(model: nn.Module) -> int:

@@ -1,5 +1,8 @@
 """Costs are those that can be counted by hand."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -47,3 +50,10 @@ def test_slowness_is_a_ratio_between_one_and_four(monkeypatch, seconds, expected
     monkeypatch.setattr(costs, "step_seconds", lambda *_, **__: seconds * costs.STEP_S)
     assert costs.slowness() == pytest.approx(expected)
     assert torch.get_num_threads() == threads
+
+
+def test_the_step_of_the_budgets_is_the_measured_one():
+    result = Path(__file__).parents[1] / "benchmarks" / "results" / "training_speed.json"
+    found = json.loads(result.read_text())
+    assert found["shape"] == [8, 1, 128, 128] and found["machine"]["threads"] == 1
+    assert found["networks"]["unetr"]["float32_s"] == pytest.approx(costs.STEP_S, abs=1e-3)

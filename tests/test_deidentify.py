@@ -1,5 +1,6 @@
 """Identifiers go, clinical words stay, and what may still hold one is held back."""
 
+import gzip
 import json
 import re
 import sys
@@ -15,7 +16,15 @@ from seg_lib.errors import InputError
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 import deidentification  # noqa: E402
-from deidentification import held_back, interval, measure, read_notes, with_known, written  # noqa: E402
+from deidentification import (  # noqa: E402
+    HELD_OUT_NOTES,
+    held_back,
+    interval,
+    measure,
+    read_notes,
+    with_known,
+    written,
+)
 from made_up_notes import made_up_notes  # noqa: E402
 
 
@@ -39,10 +48,19 @@ def test_the_set_of_the_second_author_and_what_is_published():
     assert low <= found["recall"] <= high
     stored = json.loads((BENCHMARKS / "results" / "deidentification.json").read_text())["results"]
     assert stored["development"]["recall"] >= 0.99
-    low, high = stored["held out"]["recall_interval"]  # of a third author, blind to the rules
-    assert 0 < low <= stored["held out"]["recall"] <= high < 1
-    if "second author" in stored:
-        assert stored["second author"]["recall"] == pytest.approx(found["recall"], abs=0.02)
+    assert stored["second author"]["recall"] == pytest.approx(found["recall"], abs=0.02)
+
+
+def test_what_is_published_of_the_held_out_notes_is_measured():
+    """Lower than on the notes that the rules were written beside, and so it is told."""
+    found = measure(read_notes(HELD_OUT_NOTES)[0])
+    stored = json.loads((BENCHMARKS / "results" / "deidentification.json").read_text())["results"]
+    assert found.items() <= stored["held out"].items()
+    low, high = found["recall_interval"]
+    assert low <= found["recall"] <= high and high - low < 0.02
+    assert (
+        found["recall"] >= 0.89 and found["word_precision"] >= 0.90 and found["terms_kept"] >= 0.94
+    )
 
 
 def test_the_measure_can_fail(development, monkeypatch):
@@ -244,8 +262,8 @@ def test_notes_from_a_file(tmp_path):
     text = "Dr. Ada Okoro, 74, saw Obi, 93, in cold weather."
     spans = [[0, 13, "name"], [15, 17, "age"], [23, 26, "name"], [28, 30, "age"]]
     item = {"text": text, "spans": spans, "terms": [[35, 39]], "known": {"name": "Obi", "id": ""}}
-    (tmp_path / "notes.json").write_text(json.dumps([item]))
-    [note], changed = read_notes(tmp_path / "notes.json")
+    (tmp_path / "notes.json.gz").write_bytes(gzip.compress(json.dumps([item]).encode()))
+    [note], changed = read_notes(tmp_path / "notes.json.gz")
     assert note.spans == [(4, 13, "name"), (23, 26, "name"), (28, 30, "age")]
     assert note.known == ["Obi"] and note.terms == [(35, 39)]
     assert changed == {"ages_up_to_89_left_out": 1, "titles_left_out": 1}

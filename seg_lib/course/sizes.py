@@ -157,7 +157,7 @@ TABLE = {
         | {"budget_s": 60, "budget_mb": 3500},
         "laptop": SWIN
         | {"n_cases": 240, "epochs_of": {"resnet50_unet": 5, "swin_unet": 14, "unetr": 8}}
-        | {"budget_s": 280, "budget_mb": 3500},
+        | {"budget_s": 240, "budget_mb": 3500},
         "gpu": SWIN | GPU
         | {"epochs_of": {"resnet50_unet": 20, "swin_unet": 20, "unetr": 10}}
         | {"budget_s": 1200, "budget_mb": 16000},
