@@ -2,7 +2,7 @@
 
     best.safetensors           the weights of the best epoch, and what the network is built from
     last.safetensors           weights, optimizer, history: enough to go on from the last step
-    last.previous.safetensors  the same, one generation earlier, should the newest be damaged
+    last.previous.safetensors  the same, one generation earlier, until the run is complete
     history.json, loss_log.txt, events/   for people, see run_log
 
 `training.train` is the loop that uses it. Taught in notebook 06.
@@ -224,11 +224,11 @@ def close(run: Run, reason: str) -> None:
     """
     save_last(run)
     if run.accelerator.is_main_process:
-        if (
-            not run.history
-        ):  # stopped in the first epoch: better little than nothing to predict with
+        if not run.history:  # stopped in the first epoch: better little than nothing to predict
             save_best(run, {})
         run_log.write_logs(run.out_dir, run.history, asdict(run.config), run.started, reason)
         if reason in ("minutes", "signal"):
             print(f"stopped in epoch {run.epoch}: {reason}; resume=True goes on from here.")
+        else:  # complete: two files are enough, and a third of the disk is free again
+            checkpoints.previous_of(run.out_dir / "last.safetensors").unlink(missing_ok=True)
     run.accelerator.wait_for_everyone()

@@ -169,7 +169,8 @@ def array(submitted, tmp_path_factory):
     job = submitted(out, "--array", "--seed", "0,1")
     until(lambda: all((run / "results.csv").is_file() for run in runs), 200, "both results")
     wait_for_end(job)
-    return runs
+    yield runs
+    shutil.rmtree(out)  # half a gigabyte
 
 
 def wait_for_end(job):

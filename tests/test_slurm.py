@@ -132,7 +132,8 @@ def array(submitted, tmp_path_factory):
     job = submitted(out, "--array", "--seed", "0,1")
     until(lambda: all((run / "results.csv").is_file() for run in runs), 200, "both results")
     until(lambda: not ask("squeue", "-h", "-j", job), 30, "an empty queue")
-    return runs
+    yield runs
+    shutil.rmtree(out)  # half a gigabyte
 
 
 def test_an_array_trains_every_element(array):

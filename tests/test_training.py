@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -467,21 +468,35 @@ def test_resume_with_other_data_or_network_is_refused(tmp_path):
 
 @pytest.mark.parametrize("damage", [b"", b"<html>quota</html>", None], ids=["empty", "html", "cut"])
 def test_a_damaged_checkpoint_costs_one_generation(tmp_path, damage):
-    config = TrainConfig(epochs=3)
-    first = train(network(), batches=AugmentedBatches(), config=config, out_dir=tmp_path)
-    last = tmp_path / "last.safetensors"
-    whole = weights_of(last)
+    config, run = TrainConfig(epochs=3), tmp_path / "run"
+    first = train(network(), batches=AugmentedBatches(), config=config, out_dir=tmp_path / "whole")
+    for resume in (False, *4 * [True]):  # one step a call
+        hurried = replace(config, minutes=0)
+        train(network(), batches=AugmentedBatches(), config=hurried, out_dir=run, resume=resume)
+    last = run / "last.safetensors"
     last.write_bytes(last.read_bytes()[:-40] if damage is None else damage)
     with pytest.warns(DataWarning, match=r"last\.previous\.safetensors instead"):
         again = train(
-            network(), batches=AugmentedBatches(), config=config, out_dir=tmp_path, resume=True
+            network(), batches=AugmentedBatches(), config=config, out_dir=run, resume=True
         )
     assert without_seconds(again) == without_seconds(first)
-    assert_same(weights_of(last), whole)
+    assert_same(weights_of(last), weights_of(tmp_path / "whole" / "last.safetensors"))
+
+
+def test_a_complete_run_keeps_one_generation(tmp_path):
+    """A third of the disk of a run: nothing is left to go on from."""
+    train(network(), batches=AugmentedBatches(), config=TrainConfig(epochs=3), out_dir=tmp_path)
+    kept = {path.name for path in tmp_path.glob("*.safetensors")}
+    assert kept == {"best.safetensors", "last.safetensors"}
 
 
 def test_a_new_run_leaves_nothing_of_the_old_one(tmp_path):
-    train(network(), batches=AugmentedBatches(), config=TrainConfig(epochs=3), out_dir=tmp_path)
+    stopped = TrainConfig(epochs=3, minutes=0)
+    for resume in (False, True):
+        train(
+            network(), batches=AugmentedBatches(), config=stopped, out_dir=tmp_path, resume=resume
+        )
+    assert (tmp_path / "last.previous.safetensors").exists()
     (tmp_path / ".part-77-last.safetensors").write_bytes(b"left by a killed run")
     train(network(), batches=AugmentedBatches(), config=TrainConfig(epochs=1), out_dir=tmp_path)
     assert not (tmp_path / "last.previous.safetensors").exists()
