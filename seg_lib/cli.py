@@ -18,7 +18,7 @@ from seg_lib.errors import DataWarning, InputError, Interrupted, TrainingError
 INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: try again
 PROFILE = {"default": "laptop", "help": "smoke, laptop, gpu or paper"}
 TRAIN_WORDS = {
-    "task": {"help": "slices2d, volumes3d or text3d"},
+    "task": {"help": "slices2d, volumes3d, text3d or multitask3d"},
     "--network": {"help": "default: the task's own"},
     "--profile": PROFILE,
     "--seed": {"type": int, "default": 0},
@@ -167,7 +167,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     add(doctor)
     word = add(phantom)
-    word("kind", help="lung2d, lung3d or thorax_notes")
+    word("kind", help="lung2d, lung3d, thorax_notes or pancreas")
     word("out_dir", type=Path)
     word("--cases", type=int, default=24, metavar="N", dest="n_cases")
     word("--size", type=sizes, metavar="N or X,Y,Z")

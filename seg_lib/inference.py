@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from seg_lib.data.nifti import Volume
 from seg_lib.data.volumes import Place, Preparation, prepare, put_back
 from seg_lib.errors import InputError
-from seg_lib.memory import keep_memory
+from seg_lib.memory import has_bf16, keep_memory
 from seg_lib.postprocessing import largest_component
 from seg_lib.slice_inference import (
     evaluating,
@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 AIR_LOGIT = 20.0  # p < 1e-8 where nothing but air was seen
-CHOICES = {"blend": ("constant", "gaussian"), "precision": ("no", "bf16")}
+CHOICES = {"blend": ("constant", "gaussian"), "precision": ("no", "bf16", "fast")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ class SlidingWindow:
     overlap: float = 0.5  # of neighbouring windows, 0 to below 1; 0.8 costs 8 to 15 times 0.5
     blend: str = "gaussian"  # weight of a window's voxels: constant, or more in its middle
     batch_size: int = 2  # windows at once; one misses the fast convolutions of a CPU
-    precision: str = "no"  # no is float32; bf16 is faster
+    precision: str = "no"  # no is float32; bf16 is faster; fast: bf16 where the machine has it
     flips: bool = False  # mean over the eight mirror images: eight times the work
     skip_air: bool = True  # windows that are 0 everywhere are background unseen
 
@@ -108,7 +108,9 @@ class Windows:
     def logits(self, windows: Tensor) -> Tensor:
         """Mean over the mirror images."""
         total = None
-        with torch.autocast(windows.device.type, torch.bfloat16, self.how.precision == "bf16"):
+        device, wish = windows.device.type, self.how.precision
+        half = wish == "bf16" or (wish == "fast" and has_bf16(device))
+        with torch.autocast(device, torch.bfloat16, half):
             for dims in self.views:
                 view = self.model(windows.flip(dims) if dims else windows).float()
                 view = view.flip(dims) if dims else view

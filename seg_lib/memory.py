@@ -1,8 +1,10 @@
-"""Let the C library keep the memory that a network needs again in the next step."""
+"""What the machine gives: memory that is kept, and whether it has bfloat16."""
 
 import ctypes
 import functools
 import sys
+
+import torch
 
 TRIM_THRESHOLD, MMAP_MAX = -1, -4  # numbers of mallopt(3)
 
@@ -22,3 +24,11 @@ def keep_memory() -> bool:
     except (AttributeError, OSError):
         return False
     return bool(mallopt(MMAP_MAX, 0) and mallopt(TRIM_THRESHOLD, 2**31 - 1))
+
+
+def has_bf16(device: str) -> bool:
+    """Whether a device ("cuda", "cpu") computes in bfloat16 by itself: elsewhere it is slower."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    able = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))

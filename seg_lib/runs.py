@@ -21,6 +21,7 @@ from torch import nn
 from seg_lib import checkpoints, run_log
 from seg_lib.errors import InputError
 from seg_lib.files import folder_lock
+from seg_lib.memory import has_bf16
 from seg_lib.processes import process_state
 from seg_lib.schedules import TrainConfig, best_epoch
 
@@ -74,11 +75,8 @@ def accelerated(model: nn.Module, precision: str) -> Iterator[Any]:
             "TrainConfig: precision 'fp16' needs a GPU; choose one of: no, bf16, auto."
         )
     if precision in ("auto", "fast"):
-        bf16 = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        if device == "cpu" and precision == "fast":
-            able = getattr(torch.cpu, "get_capabilities", dict)()
-            bf16 = able.get("avx512_bf16", False) or able.get("amx_bf16", False)
-        precision = "bf16" if bf16 else "no"
+        asked = device == "cuda" or (device == "cpu" and precision == "fast")
+        precision = "bf16" if asked and has_bf16(device) else "no"
     accelerator = Accelerator(mixed_precision=precision, cpu=device == "cpu")
     try:
         yield accelerator

@@ -56,6 +56,36 @@ def text_segmentation_step(
     return {"loss": loss(model(batch["image"], *told), batch["label"])}
 
 
+def multitask_step(
+    model: nn.Module,
+    batch: Mapping[str, Any],
+    loss: Loss = dice_ce,
+    smoothing: float = 0.05,
+    segment: bool = True,
+) -> dict[str, Tensor]:
+    """Segment, and name the subtype of the lesion: one forward pass, two losses.
+
+    Args:
+        model: (image, classify=True) -> logits (or a list of them) and logits (B, subtypes).
+        batch: of `seg_lib.data.subtyped_patches`; "subtype" (B, subtypes), the share of each, and
+            "subtype_weight" (B,), by which its cross entropy counts beside the segmentation.
+        loss: (logits, label) -> scalar, of the segmentation.
+        smoothing: of the subtype's label: a share that is taken from it and given to all.
+        segment: False leaves the loss of the segmentation out, to train the head alone.
+
+    Source: 004. Taught in notebook 17.
+    """
+    logits, subtypes = model(batch["image"], classify=True)
+    wrong = F.cross_entropy(
+        subtypes.float(), batch["subtype"], reduction="none", label_smoothing=smoothing
+    )
+    total = (batch["subtype_weight"] * wrong).mean()
+    if segment:
+        logits = logits if isinstance(logits, list) else [logits]
+        total = total + deep_supervision(logits, batch["label"], loss)
+    return {"loss": total}
+
+
 def deep_supervision(logits: list[Tensor], label: Tensor, loss: Loss = dice_ce) -> Tensor:
     """Weighted mean of the loss at every step of the decoder.
 

@@ -5,7 +5,6 @@
 
 import dataclasses
 import json
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,23 +13,26 @@ import numpy as np
 from torch import nn
 
 from seg_lib import evaluation
+from seg_lib.classification import classification_summary, write_subtypes
 from seg_lib.course.profiles import Settings, settings
 from seg_lib.data.case_rules import mask_name
-from seg_lib.data.nifti import Volume, read_image, write_mask
 from seg_lib.data.notes import read_notes
-from seg_lib.data.slices import read_png, save_png
-from seg_lib.data.volumes import Preparation
-from seg_lib.errors import DataWarning, InputError, Interrupted
+from seg_lib.errors import InputError, Interrupted
 from seg_lib.files import write_text
-from seg_lib.inference import SlidingWindow, predict_volume
 from seg_lib.models import build_model
+from seg_lib.multitask import multitask_parts, train_multitask
+from seg_lib.multitask_scores import score_multitask
+from seg_lib.predictions import (
+    predict_by_slices,
+    predict_by_windows,
+    predict_with_note,
+    predict_with_subtype,
+)
 from seg_lib.processes import connected
 from seg_lib.run_log import read_history
-from seg_lib.slice_inference import predict_resized, predict_slicewise
 from seg_lib.slices2d import score_on_slices, slices2d_parts, train_slices
 from seg_lib.tables import write_case_table
 from seg_lib.text3d import build_as_trained, score_on_noted, train_text
-from seg_lib.text_inference import predict_noted, warn_of_cut
 from seg_lib.training import load_checkpoint, load_weights
 from seg_lib.volumes3d import score_on_volumes, train_volumes, volumes3d_parts
 
@@ -87,11 +89,25 @@ def train_task(task: str, data: Path, out: Path, profile: str, seed: int, **how:
 
 
 def write_scores(rows: dict[str, list[dict]], out: Path) -> str:
-    """Write results.csv of the network and results.json of all, and say them."""
+    """Write results.csv of the network and results.json of all, and say them.
+
+    Rows with a subtype give subtype_results.csv and "subtypes" in results.json too.
+    """
+    true = [row.pop("subtype") for row in rows["network"] if "subtype" in row]
+    named = [int(np.argmax(row.pop("chances"))) for row in rows["network"] if "chances" in row]
     write_case_table(out / "results.csv", rows["network"])
     summary = {name: evaluation.summarise(part) for name, part in rows.items()}
+    lines = [dice_line(name, values) for name, values in summary.items()]
+    if named:
+        write_subtypes(out, dict(zip((r["case"] for r in rows["network"]), named, strict=True)))
+        summary["subtypes"] = classification_summary(named, true, 1 + max(true + named))
+        f1 = summary["subtypes"]["macro_f1"]
+        lines.append(
+            f"subtypes: macro-F1 {f1['value']:.3f} ({f1['low']:.3f}-{f1['high']:.3f}), always the "
+            f"commonest {f1['majority']:.3f}, n = {len(named)}"
+        )
     write_text(out / "results.json", json.dumps(summary, indent=1) + "\n")
-    return "\n".join(dice_line(name, values) for name, values in summary.items())
+    return "\n".join(lines)
 
 
 def dice_line(name: str, summary: dict[str, Any]) -> str:
@@ -144,63 +160,6 @@ def predict_files(
     return outcomes
 
 
-def predict_by_slices(model: nn.Module, about: dict[str, Any], image: Path, out: Path) -> None:
-    """Mask of one slice or volume from a 2D network, written as ``out``."""
-    window, size, native = tuple(about["window"]), about["size"], about.get("native_pixels")
-    if image.suffix == ".png":
-        mask = predict_resized(model, [read_png(image)], None if native else size)[0] >= 0.5
-        save_png(out, mask.astype(np.uint8) * 255)
-        return
-    volume = read_image(image)
-    if native:
-        mask = predict_padded(model, volume, window, size)
-    else:
-        mask = predict_slicewise(model, volume, window, size)
-    write_mask(out, mask, volume)
-
-
-def predict_padded(model: nn.Module, volume: Volume, window: tuple, size: int) -> np.ndarray:
-    """Mask (X, Y, Z) by a network of native pixels; small slices get air around them."""
-    missing = [max(0, size - n) for n in volume.array.shape[:2]]
-    before = [-(-n // 2) for n in missing]  # the halves of `centred`, seen from the other end
-    pads = [(b, n - b) for b, n in zip(before, missing, strict=True)] + [(0, 0)]
-    larger = np.pad(volume.array, pads, constant_values=window[0])
-    mask = predict_slicewise(model, dataclasses.replace(volume, array=larger), window)
-    x, y = (slice(b, b + n) for b, n in zip(before, volume.array.shape, strict=False))
-    return mask[x, y]
-
-
-def predict_by_windows(model: nn.Module, about: dict[str, Any], image: Path, out: Path) -> None:
-    """Mask of one volume from a 3D network, written as ``out``."""
-    volume = read_image(image)
-    write_mask(out, predict_volume(model, volume, *windows_of(about)), volume)
-
-
-def predict_with_note(model: nn.Module, about: dict[str, Any], image: Path, out: Path) -> None:
-    """Mask of one volume and its note from a text-guided network, written as ``out``."""
-    name = mask_name(image).removesuffix(".gz").removesuffix(".nii")
-    notes = about["notes"]
-    if notes is None:
-        notes = {name: ""}
-        if about["with_notes"]:
-            message = f"{image}: predicted without its note; give the table with --notes."
-            warnings.warn(message, DataWarning, stacklevel=2)
-    if name not in notes:
-        raise InputError(
-            f"{image}: no note of '{name}' in the table; add a line, empty if need be."
-        )
-    volume = read_image(image)
-    note = notes[name] if about["with_notes"] else None
-    write_mask(out, predict_noted(model, volume, note, *windows_of(about)), volume)
-    warn_of_cut(model, name, note)
-
-
-def windows_of(about: dict[str, Any]) -> tuple[Preparation, SlidingWindow]:
-    """How a 3D network was trained to see a volume, from its checkpoint."""
-    plain = {k: tuple(v) if isinstance(v, list) else v for k, v in about["preparation"].items()}
-    return Preparation(**plain), SlidingWindow(patch=tuple(about["patch"]))
-
-
 def load_slices(data: Path, work: Path, sizes: Settings, seed: int) -> Any:
     """Train, val and test slices of the size of the lesson."""
     return slices2d_parts(data, work, sizes.size, seed)
@@ -229,6 +188,13 @@ TASKS = {
         predict_with_note,
         {"text_unet3d": "15"},
         build=build_as_trained,
+    ),
+    "multitask3d": Task(
+        multitask_parts,
+        train_multitask,
+        score_multitask,
+        predict_with_subtype,
+        {"multitask_unet3d": "17"},
     ),
 }
 

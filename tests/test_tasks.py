@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from seg_lib import cli, slices2d, tasks
+from seg_lib import cli, predictions, slices2d, tasks
 from seg_lib.course.profiles import Settings
 from seg_lib.data.nifti import read_image
 from seg_lib.data.phantom import make_phantom
@@ -98,10 +98,10 @@ class Bright(torch.nn.Module):
 def test_padded_prediction_is_the_plain_one_on_its_own_grid(tmp_path):
     case = make_phantom("lung3d", 1, (50, 61, 8), 0, tmp_path)[0]
     volume = read_image(case.image)
-    mask = tasks.predict_padded(Bright(), volume, (-1000.0, 400.0), 64)
+    mask = predictions.predict_padded(Bright(), volume, (-1000.0, 400.0), 64)
     assert np.array_equal(mask, volume.array >= -300)
     larger = dataclasses.replace(volume, array=volume.array[:40])
-    assert tasks.predict_padded(Bright(), larger, (-1000.0, 400.0), 32).shape == (40, 61, 8)
+    assert predictions.predict_padded(Bright(), larger, (-1000.0, 400.0), 32).shape == (40, 61, 8)
 
 
 @pytest.mark.parametrize(

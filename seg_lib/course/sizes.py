@@ -6,6 +6,8 @@ takes more than 1.5 times its budget. ``size`` is in pixels per side (slices) or
 x, y and z (volumes).
 """
 
+from seg_lib.course.sizes_volumes import VOLUMES
+
 # fmt: off
 SMALL = {"n_cases": 3, "size": (96, 96, 40)}
 USUAL = {"n_cases": 8, "size": (128, 128, 64)}
@@ -40,38 +42,23 @@ UNETR = NETWORK | SGD | {
 }
 GPU = {"n_cases": 944, "phantom_size": 512, "size": 256, "batch_size": 16, "preset": "paper"}
 
-PATCHES = {
-    "network": "unet3d", "preset": "small", "loss": "dice_ce_of_batch", "optimizer": "adamw",
-    "learning_rate": 4e-3, "weight_decay": 1e-5, "spacing_mm": None, "box": "lungs",
-    "size": (160, 160, 32), "share_of_time": 0.2, "timed_patch": (64, 32, 32),
-    "timed_preset": "paper", "patch": (32, 32, 16), "batch_size": 4, "patches": 16,
-    "positives": 0.5, "jitter": 0.0, "validate_every": 8, "precision": "fast",
-    "ema_decay": 0.0,
-}
-
-TEXT = {"size": (96, 96, 32)}
-
-NOTED = PATCHES | {
-    "size": (96, 96, 32), "positives": 0.7, "jitter": 0.4, "other_note": 0.5, "learning_rate": 3e-3,
-    "align_epochs": 20, "image_epochs": 4, "epochs": 5, "language_model": "", "llama_steps": 150,
-    "encoder": {"order": "note_first", "prompt_std": 0.1},
-}
-
 # Two processes on the CPU, whatever the profile.
 SCALE = {"phantom_size": 96, "batch_size": 8}
 
-TABLE = {
+# n_cases: studies drawn from a benchmark; size: resamples of the bootstrap.
+STUDIES = {"n_cases": 400, "size": 300, "budget_s": 20, "budget_mb": 600}
+BIG = ("gpu", "paper")  # the same where nothing is trained
+
+SLICES_AND_REST = {
     "00": {
-        "smoke": SMALL | {"budget_s": 30, "budget_mb": 1000},
+        "smoke": SMALL | {"budget_s": 20, "budget_mb": 1000},
         "laptop": USUAL | {"budget_s": 60, "budget_mb": 1000},
-        "gpu": LARGE | {"budget_s": 120, "budget_mb": 2000},
-        "paper": LARGE | {"budget_s": 120, "budget_mb": 2000},
+        **dict.fromkeys(BIG, LARGE | {"budget_s": 120, "budget_mb": 2000}),
     },
     "01": {
-        "smoke": SMALL | {"budget_s": 30, "budget_mb": 1000},
+        "smoke": SMALL | {"budget_s": 20, "budget_mb": 1000},
         "laptop": USUAL | {"budget_s": 30, "budget_mb": 1000},
-        "gpu": LARGE | {"budget_s": 60, "budget_mb": 1500},
-        "paper": LARGE | {"budget_s": 60, "budget_mb": 1500},
+        **dict.fromkeys(BIG, LARGE | {"budget_s": 60, "budget_mb": 1500}),
     },
     "02": {
         "smoke": LEAK | {"n_cases": 20, "steps": 300, "budget_s": 40, "budget_mb": 1200},
@@ -86,13 +73,13 @@ TABLE = {
         | {"budget_s": 7200, "budget_mb": 16000},
     },
     "03": {
-        "smoke": QUICK | {"budget_s": 20, "budget_mb": 1000},
+        "smoke": QUICK | {"budget_s": 15, "budget_mb": 1000},
         "laptop": SLICES | {"budget_s": 60, "budget_mb": 1200},
         "gpu": MANY | {"budget_s": 180, "budget_mb": 4000},
         "paper": MANY | {"n_cases": 806, "budget_s": 900, "budget_mb": 12000},
     },
     "04": {
-        "smoke": QUICK | {"budget_s": 30, "budget_mb": 1200},
+        "smoke": QUICK | {"budget_s": 20, "budget_mb": 1200},
         "laptop": SLICES | {"budget_s": 60, "budget_mb": 1500},
         "gpu": MANY | {"budget_s": 240, "budget_mb": 4000},
         "paper": MANY | {"n_cases": 806, "budget_s": 1800, "budget_mb": 12000},
@@ -165,75 +152,20 @@ TABLE = {
         | {"epochs_of": {"resnet50_unet": 100, "swin_unet": 150, "unetr": 100}}
         | {"budget_s": 120000, "budget_mb": 16000},
     },
-    "10": {
-        "smoke": PATCHES
-        | {"size": (112, 112, 24), "n_cases": 10, "epochs": 11, "timed_preset": "small"}
-        | {"budget_s": 60, "budget_mb": 3500},
-        "laptop": PATCHES
-        | {"n_cases": 48, "epochs": 10, "validate_every": 5, "budget_s": 300, "budget_mb": 4000},
-        "gpu": PATCHES
-        | {"n_cases": 120, "size": (256, 256, 96), "patch": (96, 96, 64), "epochs": 60}
-        | {"preset": "paper", "budget_s": 1200, "budget_mb": 12000},
-        # Source 003: 291 volumes, patches of 160 x 160 x 64, a quarter of them positive, one in a
-        # batch, AdamW 3e-4, 300 epochs: 20 h on two A40.
-        "paper": PATCHES
-        | {"n_cases": 291, "size": (512, 512, 160), "patch": (160, 160, 64), "loss": "dice_ce"}
-        | {"network": "swin_unetr", "preset": "paper", "batch_size": 1, "patches": 1}
-        | {"positives": 0.25, "learning_rate": 3e-4, "weight_decay": 1e-6}
-        | {"epochs": 300, "validate_every": 1, "budget_s": 144000, "budget_mb": 48000},
-    },
-    "11": {
-        "smoke": PATCHES
-        | {"size": (112, 112, 24), "n_cases": 9, "epochs": 6, "overlaps": (0.0, 0.5)}
-        | {"window": (32, 32, 16), "n_judged": 2, "budget_s": 60, "budget_mb": 3500},
-        "laptop": PATCHES
-        | {"n_cases": 48, "epochs": 6, "window": (32, 32, 16), "n_judged": 3}
-        | {"overlaps": (0.0, 0.25, 0.5, 0.7), "budget_s": 300, "budget_mb": 4000},
-        "gpu": PATCHES
-        | {"n_cases": 120, "size": (256, 256, 96), "patch": (96, 96, 64), "epochs": 30}
-        | {"window": (96, 96, 64), "overlaps": (0.0, 0.25, 0.5, 0.7, 0.8)}
-        | {"preset": "paper", "n_judged": 24, "budget_s": 1200, "budget_mb": 12000},
-        "paper": PATCHES
-        | {"n_cases": 291, "size": (512, 512, 160), "patch": (160, 160, 64)}
-        | {"window": (160, 160, 64), "overlaps": (0.5, 0.8), "preset": "paper", "epochs": 300}
-        | {"n_judged": 24, "budget_s": 144000, "budget_mb": 48000},
-    },
     "12": {
-        "smoke": SMALL | {"n_cases": 6, "budget_s": 30, "budget_mb": 1000},
+        "smoke": SMALL | {"n_cases": 6, "budget_s": 20, "budget_mb": 1000},
         "laptop": USUAL | {"n_cases": 20, "budget_s": 60, "budget_mb": 1000},
-        "gpu": LARGE | {"n_cases": 40, "budget_s": 240, "budget_mb": 2000},
-        "paper": LARGE | {"n_cases": 40, "budget_s": 240, "budget_mb": 2000},
+        **dict.fromkeys(BIG, LARGE | {"n_cases": 40, "budget_s": 240, "budget_mb": 2000}),
     },
-    "14": {
-        "smoke": TEXT | {"n_cases": 4, "notes": 200, "budget_s": 30, "budget_mb": 1000},
-        "laptop": TEXT | {"n_cases": 10, "notes": 1000, "budget_s": 60, "budget_mb": 1000},
-        "gpu": TEXT | {"n_cases": 40, "notes": 1000, "budget_s": 240, "budget_mb": 2000},
-        "paper": TEXT | {"n_cases": 40, "notes": 1000, "budget_s": 240, "budget_mb": 2000},
-    },
-    "15": {
-        "smoke": NOTED
-        | {"n_cases": 14, "align_epochs": 5, "image_epochs": 7, "epochs": 1, "llama_steps": 60}
-        | {"budget_s": 60, "budget_mb": 3500},
-        "laptop": NOTED | {"n_cases": 100, "budget_s": 300, "budget_mb": 4000},
-        "gpu": NOTED
-        | {"n_cases": 100, "size": (128, 128, 48), "image_epochs": 20, "epochs": 40}
-        | {"budget_s": 1200, "budget_mb": 12000},
-        # Source 000: 100 patients, whole volumes, Llama-2-7B, 1000 epochs in 18 h on two A40.
-        "paper": NOTED
-        | {"n_cases": 100, "size": (384, 384, 128), "patch": (384, 384, 128), "preset": "paper"}
-        | {"batch_size": 2, "patches": 1, "learning_rate": 1e-4, "jitter": 0.0, "image_epochs": 0}
-        | {"epochs": 1000, "language_model": "meta-llama/Llama-2-7b-chat-hf", "encoder": {}}
-        | {"budget_s": 130000, "budget_mb": 90000},
-    },
+    "13": {"smoke": STUDIES, **dict.fromkeys(("laptop", *BIG), STUDIES | {"n_cases": 2000})},
     "18": {
-        "smoke": SMALL | {"n_cases": 6, "budget_s": 30, "budget_mb": 1000},
+        "smoke": SMALL | {"n_cases": 6, "budget_s": 20, "budget_mb": 1000},
         "laptop": SMALL | {"n_cases": 12, "budget_s": 60, "budget_mb": 1000},
-        "gpu": USUAL | {"n_cases": 30, "budget_s": 240, "budget_mb": 2000},
-        "paper": USUAL | {"n_cases": 30, "budget_s": 240, "budget_mb": 2000},
+        **dict.fromkeys(BIG, USUAL | {"n_cases": 30, "budget_s": 240, "budget_mb": 2000}),
     },
     "19": {
         "smoke": SCALE
-        | {"n_cases": 40, "size": 64, "epochs": 3, "budget_s": 45, "budget_mb": 3000},
+        | {"n_cases": 40, "size": 64, "epochs": 3, "budget_s": 40, "budget_mb": 3000},
         "laptop": SCALE
         | {"n_cases": 80, "size": 96, "epochs": 6, "budget_s": 120, "budget_mb": 3000},
         "gpu": SCALE
@@ -242,9 +174,10 @@ TABLE = {
         | {"n_cases": 160, "size": 128, "epochs": 6, "budget_s": 300, "budget_mb": 4000},
     },
     "20": {
-        "smoke": SMALL | {"n_cases": 6, "budget_s": 30, "budget_mb": 1000},
+        "smoke": SMALL | {"n_cases": 6, "budget_s": 20, "budget_mb": 1000},
         "laptop": SMALL | {"n_cases": 12, "budget_s": 60, "budget_mb": 1000},
-        "gpu": USUAL | {"n_cases": 20, "budget_s": 240, "budget_mb": 2000},
-        "paper": USUAL | {"n_cases": 20, "budget_s": 240, "budget_mb": 2000},
+        **dict.fromkeys(BIG, USUAL | {"n_cases": 20, "budget_s": 240, "budget_mb": 2000}),
     },
 }
+
+TABLE = dict(sorted((SLICES_AND_REST | VOLUMES).items()))

@@ -51,11 +51,10 @@ def write_dataset(
     _check_ending(endings, folder)
     ending, written = endings.pop(), []
     for case in cases:
-        part = "Ts" if case.split == "test" else "Tr"
-        if part == "Tr" and case.label is None:
+        if case.split != "test" and case.label is None:
             raise InputError(f"{folder}: training case '{case.case}' has no label; add it.")
-        image = folder / f"images{part}" / f"{case.case}_0000{ending}"
-        label = folder / f"labels{part}" / f"{case.case}{ending}" if case.label else None
+        image, label = raw_paths(folder, case.case, case.split, ending)
+        label = label if case.label else None
         pairs = [pair for pair in ((case.image, image), (case.label, label)) if pair[0]]
         if ending == ".tif":
             pairs += [tuple(map(spacing_file, pair)) for pair in pairs]
@@ -64,11 +63,18 @@ def write_dataset(
                 shutil.copyfile(source, copy)
         written.append(dataclasses.replace(case, image=image, label=label))
     write_cases(written, folder)
-    _describe(written, folder, labels or {"background": 0, "lesion": 1}, ending)
+    describe(written, folder, labels or {"background": 0, "lesion": 1}, ending)
     return written
 
 
-def _describe(cases: list[Case], folder: Path, labels: dict[str, int], ending: str) -> None:
+def raw_paths(folder: Path, case: str, split: str, ending: str) -> tuple[Path, Path]:
+    """Where image and label of a case lie; cases that validate lie with those that train."""
+    part = "Ts" if split == "test" else "Tr"
+    image = folder / f"images{part}" / f"{case}_0000{ending}"
+    return image, folder / f"labels{part}" / f"{case}{ending}"
+
+
+def describe(cases: list[Case], folder: Path, labels: dict[str, int], ending: str) -> None:
     """Write the JSON files that the cases need, ``dataset.json`` last."""
     parts = {split: [c.case for c in cases if c.split == split] for split in FOLDERS}
     if parts["val"]:

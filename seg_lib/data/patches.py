@@ -168,10 +168,9 @@ class NotedPatches(PatchBatches):
         hard: Sequence[np.ndarray] | None = None,
         **how: Any,
     ):
-        if how.get("augment") is flips_and_greys:
-            raise InputError(
-                "flips_and_greys turns left into right, which no note does; use greys."
-            )
+        augment = how.get("augment")
+        if augment is flips_and_greys or getattr(augment, "mirror", 0):
+            raise InputError("augment turns left into right, which no note does; use greys.")
         super().__init__(volumes, patch, **how)
         self.other_note, self.without_note = other_note, without_note
         self.note_of = {v.case.case: v.case.note for v in self.volumes}

@@ -1,4 +1,4 @@
-"""A CT phantom of the chest: seeded patients with nodules, as arrays or as a data set on disk.
+"""CT phantoms of chest and pancreas: seeded patients, as arrays or as a data set on disk.
 
 Everything in the course runs on it without any patient data. The files it writes have the layout of
 real sets, so the same commands read both. A case depends only on (kind, seed, its number, size):
@@ -34,6 +34,7 @@ from seg_lib.data.phantom_notes import (
     off_calibration,
     patients_with_choice,
 )
+from seg_lib.data.phantom_pancreas import pancreas_volume, write_pancreas
 from seg_lib.data.pickles import PATIENTS_CSV
 from seg_lib.errors import InputError
 from seg_lib.files import write_text, written_whole
@@ -45,11 +46,12 @@ __all__ = [
     "lung_slice",
     "lung_volume",
     "make_phantom",
+    "pancreas_volume",
     "rough_lung",
 ]
 
 # Four slices are at least two patients: train and test.
-FEWEST_CASES = {"lung2d": 4, "lung3d": 1, "thorax_notes": 1}
+FEWEST_CASES = {"lung2d": 4, "lung3d": 1, "thorax_notes": 1, "pancreas": 1}
 # The part a patient plays, by his number modulo the length: few cases already fill all parts, and
 # the part never depends on how many cases are made. 75/25 % and 70/15/15 % of the patients.
 SPLITS = {
@@ -81,7 +83,9 @@ def make_phantom(
     file comes last: a folder without it is not complete. ``thorax_notes`` is like ``lung3d``, of
     patients with two large nodules or more, one of them labelled, with ``clinical.csv``, notes that
     name it, and ``notes_log.csv`` of faulty notes; of ``hospital`` "external1" and "external2" all
-    are test.
+    are test. ``pancreas`` is nnU-Net's raw folder of volumes around the pancreas, label 1, with a
+    lesion, label 2, of one of three subtypes: split and subtype as many times as in source 004's
+    set in each 360 cases.
 
     Returns:
         One case per slice or volume. The image of a ``lung2d`` case is the pickle that holds it;
@@ -100,6 +104,8 @@ def make_phantom(
         raise InputError(
             f"hospital '{hospital}' of {kind}: thorax_notes has {', '.join(HOSPITALS)}."
         )
+    if kind == "pancreas":
+        return write_pancreas(n_cases, size, seed, Path(out_dir))
     if kind == "thorax_notes":
         return _write_notes(n_cases, size, seed, Path(out_dir), hospital)
     return _write_volumes(n_cases, size, seed, Path(out_dir))

@@ -15,8 +15,18 @@ from seg_lib.data.phantom_scan import Patient, Scanner, scan, volume_grid
 from seg_lib.errors import InputError
 
 # New kinds go to the end: the place of a kind is part of its seed.
-DEFAULT_SIZES = {"lung2d": 512, "lung3d": (128, 128, 48), "thorax_notes": (128, 128, 48)}
-SMALLEST_SIZE = {"lung2d": (48,), "lung3d": (48, 48, 8), "thorax_notes": (48, 48, 8)}
+DEFAULT_SIZES = {
+    "lung2d": 512,
+    "lung3d": (128, 128, 48),
+    "thorax_notes": (128, 128, 48),
+    "pancreas": (96, 64, 40),
+}
+SMALLEST_SIZE = {
+    "lung2d": (48,),
+    "lung3d": (48, 48, 8),
+    "thorax_notes": (48, 48, 8),
+    "pancreas": (48, 32, 16),
+}
 LARGEST_SIZE = 1024
 # Patients of radiotherapy have larger tumours than those of screening, and here a choice of them.
 PATIENTS = {"thorax_notes": {"n_nodules": {2: 0.5, 3: 0.35, 4: 0.15}, "smallest_mm": 16.0}}  # [C]
@@ -30,7 +40,7 @@ class Phantom:
     mask: np.ndarray  # uint8
     spacing_mm: tuple[float, ...]
     patient: str
-    nodules: list[dict[str, object]]  # traits and centre of those in the picture
+    nodules: list[dict[str, object]]  # traits and centre of those in the picture; or the lesion's
     affine: np.ndarray | None = None  # of a volume: (4, 4) float64, voxel indices to mm
 
     @property

@@ -77,6 +77,14 @@ def choose(rng: np.random.Generator, shares: dict) -> object:
     return list(shares)[rng.choice(len(shares), p=list(shares.values()))]
 
 
+def cut_log_normal(
+    rng: np.random.Generator, median: float, log_sigma: float, limits: tuple[float, float]
+) -> float:
+    """Draw from a log-normal distribution that is cut off at two limits, not heaped up there."""
+    normal = ndtri(rng.uniform(*ndtr(np.log(np.array(limits) / median) / log_sigma)))
+    return float(median * np.exp(log_sigma * normal))
+
+
 def sample_traits(rng: np.random.Generator, smallest_mm: float = 0.0) -> dict[str, object]:
     """Draw what a radiologist would write down about a nodule: kind, mean diameters, Lung-RADS.
 
@@ -85,9 +93,8 @@ def sample_traits(rng: np.random.Generator, smallest_mm: float = 0.0) -> dict[st
     """
     traits = {trait: choose(rng, shares) for trait, shares in SHARES.items()}
     low, high = DIAMETER_RANGE_MM
-    limits = np.log(np.array([max(low, smallest_mm), high]) / DIAMETER_MEDIAN_MM)
-    normal = ndtri(rng.uniform(*ndtr(limits / DIAMETER_LOG_SIGMA)))
-    diameter = float(DIAMETER_MEDIAN_MM * np.exp(DIAMETER_LOG_SIGMA * normal))
+    limits = (max(low, smallest_mm), high)
+    diameter = cut_log_normal(rng, DIAMETER_MEDIAN_MM, DIAMETER_LOG_SIGMA, limits)
     part = rng.uniform(*SOLID_PART_SHARE)
     solid = {"solid": 1.0, "ground-glass": 0.0}.get(traits["texture"], part) * diameter
     category = lungrads_category(traits["texture"], diameter, solid)

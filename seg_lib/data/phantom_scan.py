@@ -158,26 +158,38 @@ def _draw_patient(patient: Patient, grid: Grid, slice_mm: float) -> tuple[Array,
     return hu, mask
 
 
-def scanner_noise(patient: Patient, grid: Grid, rng: np.random.Generator) -> Array:
-    """Correlated noise and streaks (Z, H, W) float32, in HU.
+def grainy_noise(scanner: Scanner, grid: Grid, rng: np.random.Generator) -> Array:
+    """Correlated noise (Z, H, W) float32, in HU.
 
     Neighbouring pixels share noise (reconstruction filter), but large areas do not (ramp filter),
-    so the noise is a narrow blur minus a wide one. Streaks run between the shoulders, where little
-    radiation gets through, and away from dense contrast medium.
+    so the noise is a narrow blur minus a wide one. Large pixels average it away.
     """
-    pixel_mm = grid.pixel_mm
     white = rng.standard_normal(grid.shape, dtype=np.float32)
-    narrow = patient.scanner.blur_mm / max(pixel_mm, 0.6) * 0.55
+    narrow = scanner.blur_mm / max(grid.pixel_mm, 0.6) * 0.55
     wide = max(3, round(9 * narrow))
     noise = gaussian_filter(white, (0, narrow, narrow), truncate=3.0)
     noise -= uniform_filter(white, (1, wide, wide))
-    sd = patient.scanner.noise_hu * min(1.0, (0.8 / pixel_mm) ** 0.5)  # large pixels average
-    noise *= sd / (float(noise.std()) + 1e-6)
+    noise *= noise_sd(scanner, grid) / (float(noise.std()) + 1e-6)
+    return noise
+
+
+def noise_sd(scanner: Scanner, grid: Grid) -> float:
+    """Of one pixel, in HU."""
+    return scanner.noise_hu * min(1.0, (0.8 / grid.pixel_mm) ** 0.5)
+
+
+def scanner_noise(patient: Patient, grid: Grid, rng: np.random.Generator) -> Array:
+    """Correlated noise and streaks of the chest (Z, H, W) float32, in HU.
+
+    Streaks run between the shoulders, where little radiation gets through, and away from dense
+    contrast medium.
+    """
+    noise = grainy_noise(patient.scanner, grid, rng)
     standard = patient.anatomy.standard(grid)
     x, y, z = standard.mesh()
     noise *= 0.6 + 0.6 * np.exp(-((x / 110.0) ** 2)) * np.exp(-((y / 90.0) ** 2))
     if z.max() > 50.0:
-        shoulders = np.clip((z - 50.0) / 50.0, 0.0, 1.0) * 1.5 * sd
+        shoulders = np.clip((z - 50.0) / 50.0, 0.0, 1.0) * 1.5 * noise_sd(patient.scanner, grid)
         rows = rng.standard_normal(grid.shape, dtype=np.float32)
         noise += shoulders * uniform_filter1d(rows, max(3, len(grid.x) // 12), axis=2) * 4.0
     if patient.anatomy.contrast:

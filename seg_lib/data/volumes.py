@@ -37,6 +37,7 @@ class Preparation:
     window: tuple[float, float] = HU_WINDOWS["nodule"]  # (low, high) HU that become 0 and 1
     box: str = "lungs"  # all, body or lungs; without lungs it is the body
     margin_mm: float = 15.0  # around the box
+    cubic: bool = False  # cubic splines as nnU-Net has them, instead of smoothing and lines
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -66,6 +67,7 @@ class Prepared:
     place: Place
     spacing_mm: tuple[float, float, float]  # of the prepared voxels
     case: Case | None = None
+    how: Preparation | None = None  # it was made ready
 
 
 def prepare(volume: Volume, how: Preparation, label: np.ndarray | None = None) -> Prepared:
@@ -92,11 +94,15 @@ def prepare(volume: Volume, how: Preparation, label: np.ndarray | None = None) -
         for n, old, new in zip(cut.shape, volume.spacing_mm, spacing, strict=True)
     )
     low, high = how.window
-    image = np.clip((resampled(cut, shape) - low) / (high - low), 0, 1).astype(np.float32)
+    if how.cubic:
+        cut = cubic_resampled(np.clip(cut, low, high), shape, volume.spacing_mm, spacing)
+    else:
+        cut = resampled(cut, shape)
+    image = np.clip((cut - low) / (high - low), 0, 1).astype(np.float32)
     if label is not None:
         label = resampled(label[box], shape, nearest=True)
     place = Place(volume.array.shape, box)
-    return Prepared(np.ascontiguousarray(image), label, place, tuple(spacing))
+    return Prepared(np.ascontiguousarray(image), label, place, tuple(spacing), how=how)
 
 
 def put_back(array: np.ndarray, place: Place, outside: float = 0) -> np.ndarray:
@@ -133,6 +139,26 @@ def resampled(array: np.ndarray, shape: Sequence[int], nearest: bool = False) ->
         how = {"mode": "trilinear", "align_corners": False}
     there = torch.from_numpy(np.ascontiguousarray(values))[None, None]
     return F.interpolate(there, tuple(shape), **how)[0, 0].numpy().astype(array.dtype)
+
+
+def cubic_resampled(
+    array: np.ndarray, shape: Sequence[int], old_mm: Sequence[float], new_mm: Sequence[float]
+) -> np.ndarray:
+    """``array`` (X, Y, Z) with other numbers of voxels by cubic splines, as nnU-Net does it.
+
+    Where voxels are three times as long along one axis, slices along it are not mixed: each new one
+    is a copy of the nearest. Nothing is smoothed first, so small things may vanish.
+    """
+    zooms = [new / old for new, old in zip(shape, array.shape, strict=True)]
+    how = {"mode": "nearest", "grid_mode": True}
+    steps = [(zooms, 3)]
+    coarse = next((mm for mm in (old_mm, new_mm) if max(mm) > 3 * min(mm)), None)
+    if coarse is not None:
+        along = [axis == int(np.argmax(coarse)) for axis in range(3)]
+        steps = [(np.where(along, 1, zooms), 3), (np.where(along, zooms, 1), 0)]
+    for zoom, order in steps:
+        array = ndimage.zoom(array, zoom, order=order, **how)
+    return array
 
 
 def find_box(hu: np.ndarray, spacing_mm: Sequence[float], how: Preparation) -> Box:
@@ -183,8 +209,8 @@ def lungs(hu: np.ndarray) -> np.ndarray:
     return inside[pieces]
 
 
-def load_volumes(cases: Iterable[Case], how: Preparation) -> list[Prepared]:
-    """Read and prepare every case once; they stay in memory.
+def load_volumes(cases: Iterable[Case], how: Preparation, n_classes: int = 2) -> list[Prepared]:
+    """Read and prepare every case once; they stay in memory. Labels go to ``n_classes - 1``.
 
     Raises:
         InputError: see `read_image`, `read_mask` and `prepare`.
@@ -192,6 +218,6 @@ def load_volumes(cases: Iterable[Case], how: Preparation) -> list[Prepared]:
     loaded = []
     for case in cases:
         volume = read_image(case.image)
-        label = read_mask(case.label, like=volume).array if case.label else None
+        label = read_mask(case.label, volume, n_classes).array if case.label else None
         loaded.append(dataclasses.replace(prepare(volume, how, label), case=case))
     return loaded

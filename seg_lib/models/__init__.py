@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from seg_lib.errors import InputError
 from seg_lib.models.monai3d import build_monai_unet, build_segresnet, build_swin_unetr
+from seg_lib.models.multitask_unet3d import build_multitask_unet3d
 from seg_lib.models.resnet50_unet import build_resnet18_unet, build_resnet50_unet
 from seg_lib.models.swin_unet import build_swin_unet
 from seg_lib.models.text_unet3d import build_text_unet3d
@@ -24,6 +25,7 @@ MODELS: dict[str, Callable[..., Any]] = {
     "swin_unetr": build_swin_unetr,
     "segresnet": build_segresnet,
     "text_unet3d": build_text_unet3d,
+    "multitask_unet3d": build_multitask_unet3d,
 }
 
 

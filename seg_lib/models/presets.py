@@ -27,6 +27,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
         "small": {"features": (16, 32, 64, 96), "heads": 1, "norm": "batch", "output": "full"}
         | {"positions": True, "registers": 2, "classes": 1},
     },
+    "multitask_unet3d": {
+        "paper": {},  # ResEnc M, as nnU-Net planned it for source 004
+        "small": {"features": (8, 16, 32, 64), "blocks": (1, 1, 2, 2)}
+        | {"strides": ((1, 1, 1), (2, 2, 1), (2, 2, 2), (2, 2, 2))}
+        | {"kernels": ((3, 3, 1), (3, 3, 3), (3, 3, 3), (3, 3, 3))},
+    },
 }
 
 

@@ -29,12 +29,17 @@ Triple = tuple[int, int, int]
 
 
 def conv_block(
-    n_in: int, n_out: int, kernel: Triple, stride: int | Triple = 1, affine: bool = True
+    n_in: int,
+    n_out: int,
+    kernel: Triple,
+    stride: int | Triple = 1,
+    affine: bool = True,
+    bias: bool = False,
 ) -> nn.Sequential:
     """Convolution, instance normalisation, leaky ReLU; (B, n_in, …) -> (B, n_out, …)."""
     half = tuple(k // 2 for k in kernel)
     return nn.Sequential(
-        nn.Conv3d(n_in, n_out, kernel, stride, half, bias=False),
+        nn.Conv3d(n_in, n_out, kernel, stride, half, bias=bias),
         nn.InstanceNorm3d(n_out, affine=affine),
         nn.LeakyReLU(0.01, inplace=True),
     )
@@ -43,10 +48,10 @@ def conv_block(
 class ResidualBlock(nn.Module):
     """Two convolutions beside a short cut, as in ResNet."""
 
-    def __init__(self, n_in: int, n_out: int, kernel: Triple, stride: Triple):
+    def __init__(self, n_in: int, n_out: int, kernel: Triple, stride: Triple, bias: bool = False):
         super().__init__()
-        self.first = conv_block(n_in, n_out, kernel, stride)
-        self.second = conv_block(n_out, n_out, kernel)[:2]  # the ReLU comes after the sum
+        self.first = conv_block(n_in, n_out, kernel, stride, bias=bias)
+        self.second = conv_block(n_out, n_out, kernel, bias=bias)[:2]  # the ReLU is after the sum
         short: list[nn.Module] = []
         if stride != (1, 1, 1):
             short.append(nn.AvgPool3d(stride, stride))
@@ -61,14 +66,15 @@ class ResidualBlock(nn.Module):
 
 
 class UpStep(nn.Module):
-    """Enlarge a map, put the skip beside it, two convolutions."""
+    """Enlarge a map, put the skip beside it, ``n`` convolutions."""
 
-    def __init__(self, n_deep: int, n_skip: int, kernel: Triple, stride: Triple):
+    def __init__(
+        self, n_deep: int, n_skip: int, kernel: Triple, stride: Triple, n: int, bias: bool
+    ):
         super().__init__()
         self.up = nn.ConvTranspose3d(n_deep, n_skip, stride, stride)
-        self.mix = nn.Sequential(
-            conv_block(2 * n_skip, n_skip, kernel), conv_block(n_skip, n_skip, kernel)
-        )
+        widths = [2 * n_skip, *[n_skip] * (n - 1)]
+        self.mix = nn.Sequential(*(conv_block(w, n_skip, kernel, bias=bias) for w in widths))
 
     def forward(self, deep: Tensor, skip: Tensor) -> Tensor:
         """(B, n_deep, X / stride, …) and (B, n_skip, X, …) -> (B, n_skip, X, …)."""
@@ -87,6 +93,8 @@ class UNet3d(nn.Module):
             slices apart. None halves everything.
         kernels: of each stage; None is 3 x 3 x 3.
         deep_supervision: in training mode, give the logits of every step of the decoder.
+        resenc: nnU-Net's ResEnc to the weight: a convolution before the first stage, one instead of
+            two in each step of the decoder, and biases.
     """
 
     def __init__(
@@ -99,6 +107,7 @@ class UNet3d(nn.Module):
         strides: Sequence[Triple] | None = None,
         kernels: Sequence[Triple] | None = None,
         deep_supervision: bool = False,
+        resenc: bool = False,
     ):
         super().__init__()
         n_stages = len(features)
@@ -114,16 +123,19 @@ class UNet3d(nn.Module):
         self.deep_supervision = deep_supervision
         self.divisor = tuple(math.prod(along) for along in zip(*strides, strict=True))
         self.encoder = nn.ModuleList()
-        n_in = in_channels
+        n_in = features[0] if resenc else in_channels
         for n_out, n_blocks, kernel, stride in zip(features, blocks, kernels, strides, strict=True):
-            chain = [ResidualBlock(n_in, n_out, kernel, stride)]
-            chain += [ResidualBlock(n_out, n_out, kernel, (1, 1, 1)) for _ in range(n_blocks - 1)]
+            chain = [ResidualBlock(n_in, n_out, kernel, stride, resenc)]
+            for _ in range(n_blocks - 1):
+                chain.append(ResidualBlock(n_out, n_out, kernel, (1, 1, 1), resenc))
+            if resenc and not self.encoder:
+                chain.insert(0, conv_block(in_channels, n_in, kernel, bias=True))
             self.encoder.append(nn.Sequential(*chain))
             n_in = n_out
         self.decoder, self.heads = nn.ModuleList(), nn.ModuleList()
         for level in reversed(range(n_stages - 1)):
             sizes = features[level + 1], features[level], kernels[level], strides[level + 1]
-            self.decoder.append(UpStep(*sizes))
+            self.decoder.append(UpStep(*sizes, n=1 if resenc else 2, bias=resenc))
             asked = level == 0 or deep_supervision  # an unused head would get no gradient
             self.heads.append(nn.Conv3d(features[level], classes, 1) if asked else nn.Identity())
 

@@ -1,0 +1,86 @@
+"""One file in, one mask out, for each task: what ``seg-lib predict`` runs. Notebook 11."""
+
+import dataclasses
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from seg_lib.classification import write_subtypes
+from seg_lib.data.case_rules import mask_name
+from seg_lib.data.nifti import Volume, read_image, write_mask
+from seg_lib.data.slices import read_png, save_png
+from seg_lib.data.volumes import Preparation
+from seg_lib.errors import DataWarning, InputError
+from seg_lib.inference import SlidingWindow, predict_volume
+from seg_lib.multitask_inference import predict_multitask
+from seg_lib.slice_inference import predict_resized, predict_slicewise
+from seg_lib.text_inference import predict_noted, warn_of_cut
+
+
+def predict_by_slices(model: nn.Module, about: dict[str, Any], image: Path, out: Path) -> None:
+    """Mask of one slice or volume from a 2D network, written as ``out``."""
+    window, size, native = tuple(about["window"]), about["size"], about.get("native_pixels")
+    if image.suffix == ".png":
+        mask = predict_resized(model, [read_png(image)], None if native else size)[0] >= 0.5
+        save_png(out, mask.astype(np.uint8) * 255)
+        return
+    volume = read_image(image)
+    if native:
+        mask = predict_padded(model, volume, window, size)
+    else:
+        mask = predict_slicewise(model, volume, window, size)
+    write_mask(out, mask, volume)
+
+
+def predict_padded(model: nn.Module, volume: Volume, window: tuple, size: int) -> np.ndarray:
+    """Mask (X, Y, Z) by a network of native pixels; small slices get air around them."""
+    missing = [max(0, size - n) for n in volume.array.shape[:2]]
+    before = [-(-n // 2) for n in missing]  # the halves of `centred`, seen from the other end
+    pads = [(b, n - b) for b, n in zip(before, missing, strict=True)] + [(0, 0)]
+    larger = np.pad(volume.array, pads, constant_values=window[0])
+    mask = predict_slicewise(model, dataclasses.replace(volume, array=larger), window)
+    x, y = (slice(b, b + n) for b, n in zip(before, volume.array.shape, strict=False))
+    return mask[x, y]
+
+
+def predict_by_windows(model: nn.Module, about: dict[str, Any], image: Path, out: Path) -> None:
+    """Mask of one volume from a 3D network, written as ``out``."""
+    volume = read_image(image)
+    write_mask(out, predict_volume(model, volume, *windows_of(about)), volume)
+
+
+def predict_with_note(model: nn.Module, about: dict[str, Any], image: Path, out: Path) -> None:
+    """Mask of one volume and its note from a text-guided network, written as ``out``."""
+    name = mask_name(image).removesuffix(".gz").removesuffix(".nii")
+    notes = about["notes"]
+    if notes is None:
+        notes = {name: ""}
+        if about["with_notes"]:
+            message = f"{image}: predicted without its note; give the table with --notes."
+            warnings.warn(message, DataWarning, stacklevel=2)
+    if name not in notes:
+        raise InputError(
+            f"{image}: no note of '{name}' in the table; add a line, empty if need be."
+        )
+    volume = read_image(image)
+    note = notes[name] if about["with_notes"] else None
+    write_mask(out, predict_noted(model, volume, note, *windows_of(about)), volume)
+    warn_of_cut(model, name, note)
+
+
+def windows_of(about: dict[str, Any]) -> tuple[Preparation, SlidingWindow]:
+    """How a 3D network was trained to see a volume, from its checkpoint."""
+    plain = {k: tuple(v) if isinstance(v, list) else v for k, v in about["preparation"].items()}
+    return Preparation(**plain), SlidingWindow(patch=tuple(about["patch"]))
+
+
+def predict_with_subtype(model: nn.Module, about: dict[str, Any], image: Path, out: Path) -> None:
+    """Labels of one volume, and a line with its subtype in ``subtype_results.csv`` beside them."""
+    volume = read_image(image)
+    how, sliding = windows_of(about)
+    labels, chances = predict_multitask(model, volume, how, sliding.patch)
+    write_mask(out, labels, volume)
+    write_subtypes(out.parent, {mask_name(image): int(chances.argmax())})
