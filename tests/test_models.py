@@ -24,8 +24,12 @@ SMALL = {  # of the networks whose usual sizes are for 256 pixels
     "swin_unetr": {"features": 12},
     "segresnet": {"features": 8},
     "text_unet3d": {"features": (4, 8, 16), "heads": 2, "text_width": 8},
+    "multitask_unet3d": {"features": (4, 8), "blocks": (1, 1)}
+    | {"strides": ((1, 1, 1), (2, 2, 2)), "kernels": ((3, 3, 3), (3, 3, 3))},
 }
-IN_3D = {"unet3d", "monai_unet", "swin_unetr", "segresnet", "text_unet3d"}
+IN_3D = {"unet3d", "monai_unet", "swin_unetr", "segresnet", "text_unet3d", "multitask_unet3d"}
+CHANNELS = dict.fromkeys(IN_3D - {"unet3d"}, 2) | {"multitask_unet3d": 3}  # others have 1
+BESIDE = {"text_unet3d": [torch.rand(2, 2, 8)], "multitask_unet3d": [True]}  # the image
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -34,15 +38,16 @@ def test_contract(name):
     torch.manual_seed(0)
     model = build_model(name, **SMALL.get(name, {}))
     image = torch.rand(2, 1, 64, 32, 32) if name in IN_3D else torch.rand(2, 1, 64, 64)
-    text = [torch.rand(2, 2, 8)] if name == "text_unet3d" else []
-    logits = model(image, *text)
+    answer = model(image, *BESIDE.get(name, []))
+    ([logits], subtypes) = answer if isinstance(answer, tuple) else ([answer], answer)
     assert logits.shape[0] == 2 and logits.shape[2:] == image.shape[2:]
-    assert logits.shape[1] == (2 if name in IN_3D - {"unet3d"} else 1)
-    logits.square().mean().backward()
+    assert logits.shape[1] == CHANNELS.get(name, 1)
+    (logits.square().mean() + subtypes.square().mean()).backward()
     untouched = [n for n, p in model.named_parameters() if p.grad is None]
     assert [n for n in untouched if "cross_attn" not in n] == []  # MONAI's ViT never uses those
     model.eval()
     with torch.inference_mode():
+        text = BESIDE.get(name, []) if name == "text_unet3d" else []
         assert torch.equal(model(image, *text), model(image, *text))
 
 

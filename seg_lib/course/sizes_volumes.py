@@ -22,7 +22,8 @@ NOTED = PATCHES | {
 PANCREAS = PATCHES | {
     "size": (96, 64, 40), "patch": (64, 48, 32), "learning_rate": 4e-3, "weight_decay": 1e-2,
     "batch_size": 2, "patches": 2, "positives": 0.8, "jitter": 0.3, "share": 0.3,
-    "ramp_epochs": 1, "head": "together", "optimizer": "adamw", "validate_every": 4, "n_judged": 4,
+    "ramp_epochs": 1, "head": "together", "optimizer": "adamw", "validate_every": 2, "n_judged": 4,
+    "schedule": "warmup_cosine", "momentum": 0.9,
 }
 for name in ("network", "loss", "box", "share_of_time", "timed_patch", "timed_preset"):
     del PANCREAS[name]
@@ -89,7 +90,7 @@ VOLUMES = {
         "laptop": PANCREAS | {"n_cases": 240, "epochs": 4, "budget_s": 300, "budget_mb": 4000},
         "gpu": PANCREAS
         | {"n_cases": 360, "size": (160, 112, 64), "patch": (128, 96, 48), "epochs": 100}
-        | {"preset": "paper", "budget_s": 1200, "budget_mb": 24000},
+        | {"preset": "paper", "validate_every": 10, "budget_s": 1200, "budget_mb": 24000},
         # Source 004: 252/36/72 cases of about 181 x 118 x 59, patch 192 x 128 x 64, batch 2, SGD
         # 0.01 as it really ran, 250 steps an epoch; stopped after 100 of 1000.
         "paper": PANCREAS
