@@ -144,7 +144,7 @@ def test_subtypes_are_learned_from_the_lesion(tmp_path):
     parts = (volumes, volumes, volumes)
     sizes = with_sizes(patch=(16, 16, 8), patches=4, batch_size=6, epochs=12, learning_rate=1e-2)
     model = multitask.train_multitask(parts, tmp_path, sizes, 0, augment=None)
-    assert max(row["macro_f1"] for row in read_history(tmp_path)["history"]) > 0.4, "always one is 0.167"
+    assert max(row["macro_f1"] for row in read_history(tmp_path)["history"]) > 0.4  # else 0.167
     assert read_history(tmp_path)["history"][-1]["dice"] > 0.8
     multitask.fit_head(model, volumes, (16, 16, 8))
     labels = volumes[0].label
