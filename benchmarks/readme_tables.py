@@ -246,7 +246,7 @@ def pancreas() -> str:
     always = first["subtypes"]["macro_f1"]["majority"]
     train, val, test = result["cases"]
     note = (
-        f"\n\n{train} cases to train, {val} to validate, n = {test} to test; "
+        f"\n\n{train} cases to train, {val} to validate, n = {test} of another seed to judge; "
         f"{result['epochs']} epochs, one seed, {first['seconds']:.0f} s for the first row on two "
         f"cores. Always naming the commonest subtype has a macro-F1 of {always:.3f}."
     )
