@@ -109,3 +109,18 @@ def test_the_cost_of_text_is_measured_both_ways(tmp_path):
         assert found["ms"]["cached"] < found["ms"]["prompts_first"]
         assert found["cache_megabytes_a_note"] > 0
     assert result["machine"]["transformers"] and len(result["tokens_a_note"]) == 8
+
+
+def test_the_pancreas_benchmark_is_judged_on_other_patients(tmp_path):
+    """One epoch, two rows: differences from the first, and no case in training and judgement."""
+    words = ["--out", tmp_path, "--work", tmp_path / "work", "--cases", 14, "--judged", 4]
+    words += ["--epochs", 1, "--only", "segmentation first, the head afterwards"]
+    done = run("pancreas_multitask.py", *words)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "pancreas_multitask.json").read_text())
+    assert result["cases"][2] == 4
+    first, blind, second = result["table"].values()
+    assert "subtypes" in first and "subtypes" in second and "subtypes" not in blind
+    assert "minus" not in first["dice"] and second["dice"]["minus"]["n"] == 4
+    difference = second["dice"]["mean"] - first["dice"]["mean"]
+    assert abs(second["dice"]["minus"]["difference"] - difference) < 1e-9
