@@ -19,12 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seg_lib.classification import classification_summary
 from seg_lib.course.profiles import Settings
 from seg_lib.data.augment3d import Augmentation3d
-from seg_lib.data.cases import read_cases, with_validation
 from seg_lib.data.subtyped_patches import (
     LESION,
+    N_SUBTYPES,
     PANCREAS,
     SubtypedPatches,
     class_weights,
@@ -32,23 +31,17 @@ from seg_lib.data.subtyped_patches import (
     subtypes_of,
 )
 from seg_lib.data.volumes import Preparation, Prepared, load_volumes
-from seg_lib.errors import InputError
 from seg_lib.inference import evaluating, sliding_window
-from seg_lib.metrics import dice
+from seg_lib.metrics import dice, macro_f1
 from seg_lib.models import build_model
 from seg_lib.models.presets import sizes_for
-from seg_lib.multitask_inference import (
-    as_batch,
-    one_lesion,
-    subtype_probabilities,
-    windows_of,
-)
+from seg_lib.multitask_inference import as_batch, one_lesion, sliding_for, subtype_probabilities
 from seg_lib.nnunet_plan import fingerprint
 from seg_lib.processes import batch_per_process
 from seg_lib.run_log import read_history
 from seg_lib.steps import multitask_step
 from seg_lib.training import fit, load_weights, save_checkpoint, seed_everything
-from seg_lib.volumes3d import dice_ce_of_batch
+from seg_lib.volumes3d import dice_ce_of_batch, labelled_parts
 
 N_CLASSES = 3  # background, pancreas, lesion
 # nnU-Net's without what rubs out the texture that tells the subtype.
@@ -70,14 +63,8 @@ def multitask_parts(data: str | Path, work: str | Path, sizes: Settings, seed: i
     Raises:
         InputError: an empty part, a case without label or subtype, or a faulty file.
     """
-    parts = with_validation(read_cases(data), seed)
-    for split, cases in parts.items():
-        unlabelled = [case.case for case in cases if case.label is None]
-        if not cases or unlabelled:
-            raise InputError(
-                f"{data}: split {split} has {len(cases)} cases, without label: {unlabelled[:5]}; "
-                "training needs cases with labels in train, val and test."
-            )
+    parts = labelled_parts(data, seed)
+    for cases in parts.values():
         subtypes_of(cases)
     window = fingerprint(parts["train"], N_CLASSES).window
     how = Preparation(spacing_mm=sizes.spacing_mm, window=window, box="all")
@@ -97,7 +84,7 @@ def multitask_validation(
     def validate(model: nn.Module) -> dict[str, float]:
         found, counts, named = [], np.zeros((2, 2)), []
         for volume in volumes:
-            logits = sliding_window(model, as_batch(volume), windows_of(patch))
+            logits = sliding_window(model, as_batch(volume), sliding_for(patch))
             labels, true = one_lesion(logits), volume.label
             found.append((dice(labels > 0, true > 0), dice(labels == LESION, true == LESION)))
             for row, value in enumerate((PANCREAS, LESION)):
@@ -110,7 +97,7 @@ def multitask_validation(
         row = {"dice": whole, "lesion_dice": lesion}
         row["pseudo_dice"] = float((2 * counts[:, 0] / np.maximum(counts[:, 1], 1)).mean())
         if named:
-            row["macro_f1"] = classification_summary(named, truth, 3, 1)["macro_f1"]["value"]
+            row["macro_f1"] = macro_f1(named, truth, range(N_SUBTYPES))
         judged = [row[name] for name in ("dice", "lesion_dice", "macro_f1") if name in row]
         return {"score": float(np.mean(judged))} | row
 
@@ -165,20 +152,22 @@ def fit_head(model: nn.Module, volumes: Sequence[Prepared], patch: Sequence[int]
     """Fit the head alone, on all training cases at once: a logistic regression, in seconds.
 
     Each case is seen as in prediction, around the lesion that the network finds. Rare subtypes
-    count more, and large weights are punished (10 on the sum over the cases).
+    count more, and large weights are punished (5 times their squares).
 
     Args:
         model: see `MultitaskUNet3d`; its segmentation stays as it is.
         volumes: with subtypes.
         patch: voxels along x, y and z.
     """
-    truth = torch.tensor(subtypes_of(volume.case for volume in volumes))
-    weights = torch.from_numpy(class_weights(truth.tolist(), 1 + int(truth.max())))
-    rows, how = [], windows_of(patch)
+    device = next(model.parameters()).device
+    found = subtypes_of(volume.case for volume in volumes)
+    truth = torch.tensor(found, device=device)
+    weights = torch.from_numpy(class_weights(found)).to(device)
+    rows, how = [], sliding_for(patch)
     with evaluating(model), torch.no_grad():
         for volume in volumes:
             labels = one_lesion(sliding_window(model, as_batch(volume), how))
-            maps = model.unet.encode(lesion_patch(volume.image, labels, patch))
+            maps = model.unet.encode(lesion_patch(volume.image, labels, patch).to(device))
             rows.append(model.head.pool(*model.seen(maps, model.unet.decode(maps))))
         pooled, head = torch.cat(rows), model.head
         head.mean.copy_(pooled.mean(0))

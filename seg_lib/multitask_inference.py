@@ -18,7 +18,7 @@ def as_batch(volume: Prepared) -> Tensor:
     return torch.from_numpy(volume.image)[None, None]
 
 
-def windows_of(patch: Sequence[int]) -> SlidingWindow:
+def sliding_for(patch: Sequence[int]) -> SlidingWindow:
     """How the window slides in this task: bfloat16 where the machine has it."""
     return SlidingWindow(patch=tuple(patch), overlap=0.25, precision="fast")
 
@@ -35,7 +35,9 @@ def one_lesion(logits: Tensor) -> np.ndarray:
     return labels
 
 
-def subtype_probabilities(model: nn.Module, image: np.ndarray, labels: np.ndarray, patch) -> Tensor:
+def subtype_probabilities(
+    model: nn.Module, image: np.ndarray, labels: np.ndarray, patch: Sequence[int]
+) -> Tensor:
     """(subtypes,) probabilities of a case, from the patch around its predicted lesion.
 
     Args:
@@ -55,6 +57,6 @@ def predict_multitask(
 ) -> tuple[np.ndarray, Tensor]:
     """Labels (X, Y, Z) on the grid of a volume, and the probability of each subtype."""
     ready = prepare(volume, how)
-    labels = one_lesion(sliding_window(model, as_batch(ready), windows_of(patch)))
+    labels = one_lesion(sliding_window(model, as_batch(ready), sliding_for(patch)))
     chances = subtype_probabilities(model, ready.image, labels, patch)
     return put_back(labels, ready.place), chances

@@ -94,13 +94,14 @@ def write_scores(rows: dict[str, list[dict]], out: Path) -> str:
     Rows with a subtype give subtype_results.csv and "subtypes" in results.json too.
     """
     true = [row.pop("subtype") for row in rows["network"] if "subtype" in row]
-    named = [int(np.argmax(row.pop("chances"))) for row in rows["network"] if "chances" in row]
+    chances = [row.pop("chances") for row in rows["network"] if "chances" in row]
     write_case_table(out / "results.csv", rows["network"])
     summary = {name: evaluation.summarise(part) for name, part in rows.items()}
     lines = [dice_line(name, values) for name, values in summary.items()]
-    if named:
+    if chances:
+        named = [int(np.argmax(each)) for each in chances]
         write_subtypes(out, dict(zip((r["case"] for r in rows["network"]), named, strict=True)))
-        summary["subtypes"] = classification_summary(named, true, 1 + max(true + named))
+        summary["subtypes"] = classification_summary(named, true, len(chances[0]))
         f1 = summary["subtypes"]["macro_f1"]
         lines.append(
             f"subtypes: macro-F1 {f1['value']:.3f} ({f1['low']:.3f}-{f1['high']:.3f}), always the "

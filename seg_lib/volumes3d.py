@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from seg_lib import baselines, evaluation, losses
 from seg_lib.course.profiles import Settings
-from seg_lib.data.cases import read_cases, with_validation
+from seg_lib.data.cases import Case, read_cases, with_validation
 from seg_lib.data.nifti import read_image, read_mask
 from seg_lib.data.patches import PatchBatches, flips_and_greys
 from seg_lib.data.volumes import AIR_BELOW_HU, Preparation, Prepared, load_volumes, put_back
@@ -70,6 +70,12 @@ def volumes3d_parts(data: str | Path, work: str | Path, sizes: Settings, seed: i
     Raises:
         InputError: no cases.csv, an empty part, a case without label, or a faulty file.
     """
+    parts = labelled_parts(data, seed)
+    return tuple(load_volumes(cases, preparation_of(sizes)) for cases in parts.values())
+
+
+def labelled_parts(data: str | Path, seed: int) -> dict[str, list[Case]]:
+    """Cases by split; an empty part, or a case without label: ``InputError``."""
     parts = with_validation(read_cases(data), seed)
     for split, cases in parts.items():
         unlabelled = [case.case for case in cases if case.label is None]
@@ -78,7 +84,7 @@ def volumes3d_parts(data: str | Path, work: str | Path, sizes: Settings, seed: i
                 f"{data}: split {split} has {len(cases)} cases, without label: {unlabelled[:5]}; "
                 "training needs cases with masks in train, val and test."
             )
-    return tuple(load_volumes(cases, preparation_of(sizes)) for cases in parts.values())
+    return parts
 
 
 def volume_logits(model: nn.Module, volume: Prepared, how: SlidingWindow) -> Tensor:

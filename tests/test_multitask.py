@@ -23,7 +23,6 @@ from seg_lib.data.subtyped_patches import (
 )
 from seg_lib.data.volumes import Place, Preparation, Prepared
 from seg_lib.errors import InputError
-from seg_lib.inference import SlidingWindow
 from seg_lib.multitask_inference import one_lesion, subtype_probabilities
 from seg_lib.multitask_scores import atlas
 from seg_lib.run_log import read_history
@@ -107,6 +106,7 @@ def test_prediction_writes_labels_and_a_line_of_subtype(run, phantoms, tmp_path)
 
 def test_the_checkpoint_says_how_it_saw(run, phantoms):
     _, about = load_checkpoint(run / "best.safetensors")
+    assert about["patch"] == [32, 24, 16] and about["task"] == "multitask3d"
     low, high = about["preparation"]["window"]
     hu = [
         nib.load(case.image).get_fdata()[nib.load(case.label).get_fdata() > 0]
@@ -255,12 +255,6 @@ def test_an_atlas_is_where_organs_usually_lie():
     assert np.array_equal(atlas(train, train[0]), train[0].label > 0)
 
 
-def test_prediction_of_a_whole_volume(run):
-    _, about = load_checkpoint(run / "best.safetensors")
-    assert about["patch"] == [32, 24, 16] and about["task"] == "multitask3d"
-    assert SlidingWindow(patch=tuple(about["patch"])).patch == (32, 24, 16)
-
-
 @pytest.mark.parametrize(
     ("subtype", "message"), [("", "subtype ''"), ("3", "subtype '3'"), ("IPMN", "from 0 to 2")]
 )
@@ -272,4 +266,6 @@ def test_unknown_subtypes_are_refused(subtype, message):
 def test_a_subtype_without_training_case_is_refused():
     with pytest.raises(InputError, match=r"\[2, 0, 1\]; each needs at least one"):
         class_weights([0, 0, 2], 3)
+    with pytest.raises(InputError, match=r"\[1, 1, 0\]; each needs at least one"):
+        SubtypedPatches([volume_of(0), volume_of(1)], (8, 8, 4))
     assert class_weights([0, 0, 1, 2], 3).tolist() == pytest.approx([2 / 3, 4 / 3, 4 / 3])

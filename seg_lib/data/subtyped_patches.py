@@ -19,9 +19,10 @@ from seg_lib.data.volumes import Prepared
 from seg_lib.errors import InputError
 
 PANCREAS, LESION = 1, 2
+N_SUBTYPES = 3
 
 
-def subtypes_of(cases: Iterable[Case], n_subtypes: int = 3) -> list[int]:
+def subtypes_of(cases: Iterable[Case], n_subtypes: int = N_SUBTYPES) -> list[int]:
     """The subtype of every case, as a number.
 
     Raises:
@@ -38,7 +39,7 @@ def subtypes_of(cases: Iterable[Case], n_subtypes: int = 3) -> list[int]:
     return found
 
 
-def class_weights(classes: Sequence[int], n_classes: int) -> np.ndarray:
+def class_weights(classes: Sequence[int], n_classes: int = N_SUBTYPES) -> np.ndarray:
     """(n_classes,) float32: the rarer the heavier, 1 on average over the cases.
 
     Raises:
@@ -90,7 +91,7 @@ class SubtypedPatches(PatchBatches):
         self.mixing = mixing
         found = subtypes_of(volume.case for volume in self.volumes)
         self.subtypes = {v.case.case: s for v, s in zip(self.volumes, found, strict=True)}
-        self.class_weights = torch.from_numpy(class_weights(found, 1 + max(found)))
+        self.class_weights = torch.from_numpy(class_weights(found))
         self.foreground = [_equally_often(volume.label) for volume in self.volumes]
 
     def _batch(self, chosen: np.ndarray, seeds: np.ndarray) -> dict[str, Any]:
