@@ -18,7 +18,7 @@ from seg_lib.errors import DataWarning, InputError, Interrupted, TrainingError
 INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: try again
 PROFILE = {"default": "laptop", "help": "smoke, laptop, gpu or paper"}
 TRAIN_WORDS = {
-    "task": {"help": "slices2d, volumes3d, text3d or multitask3d"},
+    "task": {"help": "slices2d, volumes3d, text3d or pancreas"},
     "--network": {"help": "default: the task's own"},
     "--profile": PROFILE,
     "--seed": {"type": int, "default": 0},
@@ -122,10 +122,13 @@ def submission(
     return 1 if findings else 0
 
 
-def leaderboard(submissions_dir: Path, out_html: Path, reference: Path, rules: Path | None) -> int:
+def leaderboard(
+    submissions_dir: Path, out_html: Path, reference: Path | None, rules: Path | None
+) -> int:
     """Score a folder with one submission a team, and write the table as a page."""
     from seg_lib.leaderboard import write_leaderboard
 
+    reference = reference or submissions_dir.resolve().parent / "reference"
     print(write_leaderboard(submissions_dir, out_html, reference, rules))
     return 0
 
@@ -199,7 +202,9 @@ def add_hackathon(add: Callable) -> None:
     word = add(submission)
     for name, how in SUBMISSION_WORDS.items():
         word(name, **how)
-    add(leaderboard, "submissions_dir", "out_html", "--reference")("--rules", type=Path)
+    word = add(leaderboard, "submissions_dir", "out_html")
+    word("--reference", type=Path, help="default: the folder reference beside the submissions")
+    word("--rules", type=Path)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

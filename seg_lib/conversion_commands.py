@@ -15,7 +15,7 @@ def pickle_to_png(pickle: Path, out_dir: Path, size: int, split: str) -> int:
 
 def dicom_to_nifti(src_dir: Path, out: Path, **contours: Path | str | None) -> int:
     """Convert a DICOM folder: HU and geometry only; with the three others also one region."""
-    from seg_lib.data.contours import convert
+    from seg_lib.data.dicom import convert
 
     print("\n".join(f"{path}: written." for path in convert(src_dir, out, **contours)))
     return 0

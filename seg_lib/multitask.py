@@ -135,7 +135,7 @@ def train_multitask(
         seed=seed,
         jitter=sizes.jitter,
     )
-    about = {"task": "multitask3d", "network": "multitask_unet3d", "sizes": sizes_of(sizes)}
+    about = {"task": "pancreas", "network": "multitask_unet3d", "sizes": sizes_of(sizes)}
     about |= {"patch": list(sizes.patch), "preparation": dataclasses.asdict(train[0].how)}
     config, best = sizes.train_config(seed, how.get("minutes")), Path(out) / "best.safetensors"
     validate = multitask_validation(val, sizes.patch, together)

@@ -50,7 +50,7 @@ def write_submission(
         InputError: no masks, a mask that cannot be used, or not on the grid of its image.
     """
     rows = []
-    for case, path in sorted(_masks_in(predictions_dir).items()):
+    for case, path in sorted(masks_in(predictions_dir).items()):
         with _quiet():
             like = read_image(Path(images_dir) / path.name) if images_dir else None
             mask = read_mask(path, like)
@@ -147,7 +147,8 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def _masks_in(folder: str | Path) -> dict[str, Path]:
+def masks_in(folder: str | Path) -> dict[str, Path]:
+    """Case and file of every mask in a folder; none at all is an ``InputError``."""
     masks = {p.name.removesuffix(MASK_SUFFIX): p for p in Path(folder).glob(f"[!.]*{MASK_SUFFIX}")}
     if not masks:
         raise InputError(f"{folder}: holds no masks <case>{MASK_SUFFIX}; check the path.")
@@ -161,7 +162,7 @@ def _judged(
     measure: Callable[..., Row],
 ) -> tuple[list[str], list[Row]]:
     """What is wrong, and the rows of the cases where nothing is."""
-    references, rows = _masks_in(reference_dir), []
+    references, rows = masks_in(reference_dir), []
     with contextlib.ExitStack() as stack, _quiet():
         try:
             files = stack.enter_context(submitted_files(submission))

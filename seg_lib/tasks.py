@@ -190,7 +190,7 @@ TASKS = {
         {"text_unet3d": "15"},
         build=build_as_trained,
     ),
-    "multitask3d": Task(
+    "pancreas": Task(
         multitask_parts,
         train_multitask,
         score_multitask,

@@ -107,9 +107,9 @@ def test_the_page_by_hand(reference, tmp_path, capsys):
     save(teams / "cheat", {"a": 4})
     (teams / "notes.txt").write_text("hello")
     out = teams / "board.html"
-    words = ["leaderboard", str(teams), str(out), "--reference", str(reference)]
-    for _ in range(2):  # the page itself is no submission
-        assert cli.main(words) == 0
+    words = ["leaderboard", str(teams), str(out)]
+    for more in ([], ["--reference", str(reference)]):  # it lies where it is looked for
+        assert cli.main([*words, *more]) == 0  # and the page itself is no submission
     assert "2 teams, 2 refused" in capsys.readouterr().out
     page = out.read_text()
     seen = Tags(page)
@@ -170,6 +170,13 @@ def test_rules_of_the_folder(reference, tmp_path):
     assert "x@3: more than 2 submissions" in text
     assert "late: came at 2026-11-20 18:01, after the deadline" in text
     assert "twice.csv: several submissions of one team" in text
+
+
+def test_without_a_reference_nothing_is_scored(tmp_path, capsys):
+    save(tmp_path / "teams" / "one", {"a": 4})
+    assert cli.main(["leaderboard", str(tmp_path / "teams"), str(tmp_path / "b.html")]) == 1
+    assert f"{tmp_path / 'reference'}: " in capsys.readouterr().err
+    assert not (tmp_path / "b.html").exists()
 
 
 def test_nothing_to_rank(reference, tmp_path):

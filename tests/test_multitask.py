@@ -75,7 +75,7 @@ def phantoms(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(phantoms, tmp_path_factory):
-    return trained_run("multitask3d", TINY, phantoms, tmp_path_factory)
+    return trained_run("pancreas", TINY, phantoms, tmp_path_factory)
 
 
 def test_training_from_the_command_line(run, capsys):
@@ -106,7 +106,7 @@ def test_prediction_writes_labels_and_a_line_of_subtype(run, phantoms, tmp_path)
 
 def test_the_checkpoint_says_how_it_saw(run, phantoms):
     _, about = load_checkpoint(run / "best.safetensors")
-    assert about["patch"] == [32, 24, 16] and about["task"] == "multitask3d"
+    assert about["patch"] == [32, 24, 16] and about["task"] == "pancreas"
     low, high = about["preparation"]["window"]
     hu = [
         nib.load(case.image).get_fdata()[nib.load(case.label).get_fdata() > 0]
@@ -131,7 +131,7 @@ def test_the_head_afterwards_leaves_the_segmentation_as_it_is(phantoms, tmp_path
     for name, tensor in whole.items():
         same = torch.equal(tensor, last[f"model.{name}"])
         assert same == (not name.startswith("head.")), name
-    assert "macro_f1" not in about["result"] and about["task"] == "multitask3d"
+    assert "macro_f1" not in about["result"] and about["task"] == "pancreas"
     again = multitask.train_multitask(parts, tmp_path, sizes, 0, resume=True)
     for name, tensor in again.state_dict().items():
         torch.testing.assert_close(tensor, whole[name])

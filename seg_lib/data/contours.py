@@ -16,7 +16,6 @@ import numpy as np
 import pydicom
 
 from seg_lib.data.case_rules import first_few
-from seg_lib.data.dicom import dicom_to_nifti
 from seg_lib.data.dicom_files import read_folder
 from seg_lib.data.dicom_header import IDENTIFIERS, quiet
 from seg_lib.data.dicom_series import LPS_TO_RAS
@@ -24,30 +23,6 @@ from seg_lib.data.nifti import Volume, as_stored, read_image, write_mask
 from seg_lib.errors import DataWarning, InputError
 
 FLAT_VOXELS = 0.2  # a contour may be off its slice by so much: positions are rounded
-
-
-def convert(
-    src_dir: str | Path,
-    dst: str | Path,
-    rtstruct: str | Path | None = None,
-    roi: str | None = None,
-    mask_out: str | Path | None = None,
-) -> list[Path]:
-    """`dicom_to_nifti`, and `rtstruct_to_mask` on what it wrote; returns all files written.
-
-    Raises:
-        InputError: as those two, or words that only go together, or contours for several series.
-    """
-    wanted = [rtstruct, roi, mask_out]
-    if any(wanted) and not all(wanted):
-        raise InputError(f"{dst}: contours need --rtstruct, --roi and --mask-out together.")
-    written = dicom_to_nifti(src_dir, dst)
-    if not all(wanted):
-        return written
-    if len(written) > 1:
-        raise InputError(f"{dst}: {len(written)} series; give the folder of the one drawn on.")
-    rtstruct_to_mask(rtstruct, dst, roi, mask_out, series_dir=src_dir)
-    return [*written, Path(mask_out)]
 
 
 def rtstruct_to_mask(

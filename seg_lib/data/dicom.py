@@ -17,6 +17,7 @@ import numpy as np
 from isal import igzip_threaded
 from scipy import ndimage
 
+from seg_lib.data.contours import rtstruct_to_mask
 from seg_lib.data.dicom_files import read_folder
 from seg_lib.data.dicom_header import Piece
 from seg_lib.data.dicom_pixels import read_hu
@@ -66,6 +67,30 @@ def dicom_to_nifti(src: str | Path, dst: str | Path) -> list[Path]:
     if faults:
         raise InputError("\n".join(faults))
     return written
+
+
+def convert(
+    src_dir: str | Path,
+    dst: str | Path,
+    rtstruct: str | Path | None = None,
+    roi: str | None = None,
+    mask_out: str | Path | None = None,
+) -> list[Path]:
+    """`dicom_to_nifti`, and `rtstruct_to_mask` on what it wrote; returns all files written.
+
+    Raises:
+        InputError: as those two, or words that only go together, or contours for several series.
+    """
+    wanted = [rtstruct, roi, mask_out]
+    if any(wanted) and not all(wanted):
+        raise InputError(f"{dst}: contours need --rtstruct, --roi and --mask-out together.")
+    written = dicom_to_nifti(src_dir, dst)
+    if not all(wanted):
+        return written
+    if len(written) > 1:
+        raise InputError(f"{dst}: {len(written)} series; give the folder of the one drawn on.")
+    rtstruct_to_mask(rtstruct, dst, roi, mask_out, series_dir=src_dir)
+    return [*written, Path(mask_out)]
 
 
 def _convert(pieces: list[Piece], dst: Path) -> None:
