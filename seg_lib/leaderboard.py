@@ -17,7 +17,8 @@ import numpy as np
 
 from seg_lib.errors import InputError
 from seg_lib.files import write_text
-from seg_lib.submission import Row, masks_in, official_score, score_submission
+from seg_lib.submission import Row, official_score, score_submission
+from seg_lib.submission_archive import masks_in
 from seg_lib.submission_rules import read_rules
 
 ATTEMPT = re.compile(r"(.+)@(\d{1,4})")  # "team@2": the second submission of "team"

@@ -25,7 +25,14 @@ from seg_lib.files import write_text
 from seg_lib.metrics import recist_error, relative_volume_error
 from seg_lib.resampling import bootstrap_interval
 from seg_lib.rle import rle_decode, rle_encode
-from seg_lib.submission_archive import MASK_SUFFIX, MAX_FILES, TABLE, Files, submitted_files
+from seg_lib.submission_archive import (
+    MASK_SUFFIX,
+    MAX_FILES,
+    TABLE,
+    Files,
+    masks_in,
+    submitted_files,
+)
 from seg_lib.submission_rules import declaration_fault
 from seg_lib.surfaces import overlap
 
@@ -145,14 +152,6 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DataWarning)  # an empty mask is a result like any other
         yield
-
-
-def masks_in(folder: str | Path) -> dict[str, Path]:
-    """Case and file of every mask in a folder; none at all is an ``InputError``."""
-    masks = {p.name.removesuffix(MASK_SUFFIX): p for p in Path(folder).glob(f"[!.]*{MASK_SUFFIX}")}
-    if not masks:
-        raise InputError(f"{folder}: holds no masks <case>{MASK_SUFFIX}; check the path.")
-    return masks
 
 
 def _judged(

@@ -52,6 +52,14 @@ def submitted_files(submission: str | Path) -> Iterator[Files]:
             yield _unpacked(path, Path(folder))
 
 
+def masks_in(folder: str | Path) -> dict[str, Path]:
+    """Case and file of every mask in a folder; none at all is an ``InputError``."""
+    masks = {p.name.removesuffix(MASK_SUFFIX): p for p in Path(folder).glob(f"[!.]*{MASK_SUFFIX}")}
+    if not masks:
+        raise InputError(f"{folder}: holds no masks <case>{MASK_SUFFIX}; check the path.")
+    return masks
+
+
 def _files_of_folder(folder: Path) -> Files:
     files: Files = {}
     for where, folders, names in os.walk(folder):
