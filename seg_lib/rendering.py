@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from scipy import ndimage
 
 from seg_lib.data.hu import apply_window
 from seg_lib.errors import InputError
+from seg_lib.lettering import WHITE, with_letters
 from seg_lib.scans import Scan, foreground_box
 
 RGB = tuple[int, int, int]
@@ -29,9 +30,7 @@ FOUND: RGB = TRUTH
 MISSED: RGB = (230, 85, 0)
 FALSE_ALARM: RGB = (100, 120, 255)
 
-WHITE = 250  # not 255: leaves palette entries for the overlay colours, see png_bytes
-
-OVERLAYS = ("outline", "filled", "none")
+OVERLAYS = ("outline", "filled", "heat map", "none")
 SHOWS = ("both", "truth", "prediction", "difference")
 
 
@@ -58,11 +57,12 @@ class View:
     plane: str = "axial"  # or "coronal", "sagittal"
     index: int = 0  # slice number along the plane's axis
     window: tuple[float, float] = (-1350.0, 150.0)  # in the image's unit
-    overlay: str = "outline"  # or "filled", "none"
+    overlay: str = "outline"  # or "filled", "none", "heat map" of probabilities
     show: str = "both"  # truth and prediction; or "truth", "prediction", "difference"
-    opacity: float = 0.4  # of the filled overlay
+    opacity: float = 0.4  # of the filled overlay, and of the heat map at probability 1
     size_px: int = 512  # longest side of the frame
     letters: bool = True  # R/L/A/P/S/I at the edges
+    all_planes: bool = False  # the three planes through one voxel, with a crosshair (panes.py)
 
     def __post_init__(self) -> None:
         """Refuse words that mean nothing here with an ``InputError``."""
@@ -142,21 +142,44 @@ def paint(frame: np.ndarray, where: np.ndarray, colour: RGB, opacity: float = 1.
     frame[where] = np.round(below + opacity * (np.float32(colour) - below)).astype(np.uint8)
 
 
+@lru_cache
+def heat_colours() -> np.ndarray:
+    """(11, 3) uint8 for the probabilities 0, 0.1 … 1: matplotlib's "inferno", dark to bright."""
+    from matplotlib import colormaps
+
+    return np.round(colormaps["inferno"](np.linspace(0.15, 1, 11))[:, :3] * 255).astype(np.uint8)
+
+
+def paint_heat(frame: np.ndarray, probability: np.ndarray, opacity: float) -> None:
+    """Colour an (H, W, 3) frame in place by probabilities (h, w) from 0.05 up, in steps of 0.1.
+
+    The surer, the less of the image shines through: ``opacity`` is reached at probability 1.
+    """
+    tenths = np.round(np.clip(np.nan_to_num(probability), 0, 1) * 10).astype(np.uint8)
+    tenths = _resized(tenths, frame.shape[:2], Image.Resampling.NEAREST)
+    for tenth, colour in enumerate(heat_colours()[1:], start=1):
+        paint(frame, tenths == tenth, tuple(colour), opacity * (0.5 + tenth / 20))
+
+
 def render(scan: Scan, view: View) -> np.ndarray:
     """Draw one slice as (height, width, 3) uint8, aspect true in mm."""
     values = plane_slice(scan.image, view.plane, view.index)
     size = frame_size(values.shape, pixel_spacing_mm(scan.spacing_mm, view.plane), view.size_px)
     grey = _resized(grey_levels(values, view.window), size, Image.Resampling.BILINEAR)
     if view.letters and not scan.is_slice:
-        grey = _with_letters(grey, PLANES[view.plane].edges)
+        grey = with_letters(grey, PLANES[view.plane].edges)
     frame = np.repeat(grey[:, :, None], 3, axis=2)
     if view.overlay == "filled":
         frame &= 0xFE  # 126 grey levels leave room for the tints in a palette of 256
-    masks = (
+    truth, prediction = (
         None if mask is None else plane_slice(mask, view.plane, view.index)
         for mask in (scan.truth, scan.prediction)
     )
-    for name, mask, colour in layers(*masks, view.show) if view.overlay != "none" else ():
+    if view.overlay == "heat map" and scan.probability is not None:
+        paint_heat(frame, plane_slice(scan.probability, view.plane, view.index), view.opacity)
+        prediction = None  # the truth is outlined on it
+    painted = layers(truth, prediction, view.show) if view.overlay != "none" else ()
+    for name, mask, colour in painted:
         if not mask.any():
             continue
         mask = _resized_mask(mask, size)
@@ -180,26 +203,6 @@ def _resized_mask(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     shrinks = size[0] < mask.shape[0] or size[1] < mask.shape[1]
     how = Image.Resampling.BOX if shrinks else Image.Resampling.NEAREST
     return _resized(mask.astype(np.uint8) * np.uint8(255), size, how) > 0
-
-
-def _with_letters(grey: np.ndarray, edges: str) -> np.ndarray:
-    """Write the four letters at the middle of the left, right, top and bottom edge."""
-    height, width = grey.shape
-    font_px = max(14, max(height, width) // 26)
-    gap = font_px * 0.8
-    middle_x, middle_y = width / 2, height / 2
-    spots = ((gap, middle_y), (width - gap, middle_y), (middle_x, gap), (middle_x, height - gap))
-    picture = Image.fromarray(grey)
-    pen = ImageDraw.Draw(picture)
-    ink = {"fill": WHITE, "stroke_fill": 0, "stroke_width": 1}
-    for letter, spot in zip(edges, spots, strict=True):
-        pen.text(spot, letter, font=_font(font_px), anchor="mm", **ink)
-    return np.asarray(picture)
-
-
-@lru_cache
-def _font(size_px: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.load_default(size_px)
 
 
 def png_bytes(rgb: np.ndarray, compress_level: int = 1) -> bytes:

@@ -5,7 +5,7 @@ figures draw. Nothing is resampled and a volume is not copied. Taught in noteboo
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ class Scan:
     origin_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)  # centre of voxel (0, 0, 0)
     unit: str = "HU"
     is_slice: bool = False  # one plane only, without anatomical directions
+    probability: np.ndarray | None = None  # float, where the prediction was given as such
 
     @property
     def default_window(self) -> tuple[float, float]:
@@ -123,8 +124,18 @@ def open_scan(
     Raises:
         InputError: unreadable or wrong shapes or spacing; names both shapes.
     """
+    return open_scans(image, mask, {"prediction": prediction}, spacing)["prediction"]
+
+
+def open_scans(
+    image: Any,
+    mask: Any,
+    predictions: Mapping[str, Any],
+    spacing: Sequence[float] | None = None,
+) -> dict[str, Scan]:
+    """One ``Scan`` for each prediction of the same image, which is read once. As ``open_scan``."""
     if isinstance(image, Scan):
-        return image
+        return dict.fromkeys(predictions, image)
     if isinstance(image, Case):
         mask = image.label if mask is None else mask
         spacing = image.spacing_mm if spacing is None else spacing
@@ -134,17 +145,21 @@ def open_scan(
         spacing = image.spacing_mm if spacing is None else spacing
         origin_mm = tuple(float(mm) for mm in image.affine[:3, 3])
     unit, values = _unit(_values(image, "image"))
-    masks = {"mask": mask, "prediction": prediction}
-    arrays = [values, *(_mask(source, name, values, image) for name, source in masks.items())]
     spacing = (1.0,) * values.ndim if spacing is None else spacing
     spacing_mm = tuple(float(mm) for mm in spacing)
     if len(spacing_mm) != values.ndim or not all(0 < mm < math.inf for mm in spacing_mm):
         raise InputError(f"spacing {spacing_mm}: give {values.ndim} positive numbers in mm.")
-    if values.ndim == 3:
-        return Scan(*arrays, spacing_mm, origin_mm, unit)
-    # (H, W) as displayed -> (X, Y, 1): the exact inverse of the axial view.
-    volumes = (None if array is None else array[::-1, ::-1].T[:, :, None] for array in arrays)
-    return Scan(*volumes, (spacing_mm[1], spacing_mm[0], 1.0), unit=unit, is_slice=True)
+    flat = values.ndim == 2
+    if flat:
+        spacing_mm = (spacing_mm[1], spacing_mm[0], 1.0)
+    truth = _volume(_mask(_given(mask, "mask", values, image)))
+    scans, volume = {}, _volume(values)
+    for name, source in predictions.items():
+        given = _volume(_given(source, name, values, image))
+        likely = given if given is not None and given.dtype.kind == "f" else None
+        seen = (volume, truth, _mask(given), spacing_mm, origin_mm)
+        scans[name] = Scan(*seen, unit=unit, is_slice=flat, probability=likely)
+    return scans
 
 
 def _read(source: Any, read_nifti: Callable[[Path], Volume]) -> Any:
@@ -174,15 +189,26 @@ def _unit(values: np.ndarray) -> tuple[str, np.ndarray]:
     return "HU", values
 
 
-def _mask(source: Any, name: str, values: np.ndarray, like: Any) -> np.ndarray | None:
-    """A mask as bool; it has to fit the image's ``values``, and a NIfTI mask the image's grid."""
+def _given(source: Any, name: str, values: np.ndarray, like: Any) -> np.ndarray | None:
+    """A mask or probabilities that fit the image's ``values``, in a NIfTI file its grid as well."""
     if source is None:
         return None
     grid = like if isinstance(like, Volume) else None
-    mask = _values(_read(source, lambda path: read_mask(path, grid, n_classes=256)), name)
-    if mask.shape != values.shape:
+    found = _values(_read(source, lambda path: read_mask(path, grid, n_classes=256)), name)
+    if found.shape != values.shape:
         raise InputError(
-            f"{name}: has shape {mask.shape} but the image has {values.shape}; "
+            f"{name}: has shape {found.shape} but the image has {values.shape}; "
             "give a mask on the same grid."
         )
-    return mask >= 0.5 if mask.dtype.kind == "f" else mask > 0
+    return found
+
+
+def _mask(given: np.ndarray | None) -> np.ndarray | None:
+    if given is None:
+        return None
+    return given >= 0.5 if given.dtype.kind == "f" else given > 0
+
+
+def _volume(array: np.ndarray | None) -> np.ndarray | None:
+    """A slice (H, W) as displayed becomes (X, Y, 1), the exact inverse of the axial view."""
+    return array if array is None or array.ndim == 3 else array[::-1, ::-1].T[:, :, None]

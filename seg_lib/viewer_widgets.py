@@ -1,24 +1,39 @@
-"""The buttons and sliders of ``SliceViewer``. Imported only where widgets can be displayed.
+"""The picture, buttons and sliders of ``SliceViewer``. Imported only where they can be displayed.
 
 One direction: a widget changes the viewer's view, and ``refresh`` then sets every widget from the
 view and sends one picture.
 """
 
-import base64
-import html
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import anywidget
 import ipywidgets as widgets
+import traitlets
 
 from seg_lib.data.hu import HU_WINDOWS
+from seg_lib.panes import voxel_at
 from seg_lib.rendering import OVERLAYS, PLANES, SHOWS
 
 if TYPE_CHECKING:
     from seg_lib.viewer import SliceViewer
 
 OWN_WINDOW = "own"  # the dropdown's entry while level and width are set by hand
+ALL_PLANES = "all three"
 PANEL_PX = 300
+
+
+class Picture(anywidget.AnyWidget):
+    """The frame with its words; what mouse and keys do over it comes back as messages.
+
+    An ipywidgets ``Image`` has neither alternative text nor wheel, keys or pointer.
+    """
+
+    _esm = Path(__file__).with_name("viewer_picture.js")
+    frame = traitlets.Bytes().tag(sync=True)  # PNG
+    words = traitlets.Dict().tag(sync=True)  # alt, caption, legend
+    under = traitlets.Unicode().tag(sync=True)  # what lies under the pointer
 
 
 class Controls:
@@ -27,18 +42,37 @@ class Controls:
     def __init__(self, viewer: "SliceViewer") -> None:
         """Build the widgets, show the current view, then listen."""
         self.viewer = viewer
-        self.picture = widgets.HTML()
+        self.picture = Picture()
         self._build_position()
         self._build_look()
         self.box = self._arranged()
         self.refresh()
-        for name in ("plane", "index", "overlay", "opacity", "show"):
+        for name in ("index", "overlay", "opacity", "show"):
             self._on_change(name, lambda value, name=name: {name: value})
+        self._on_change("plane", self._chosen_planes)
         self._on_change("preset", self._preset_window)
         self._on_change("level", lambda level: {"window": _limits(level, self.width.value)})
         self._on_change("width", lambda width: {"window": _limits(self.level.value, width)})
         self.previous.on_click(lambda _: viewer.previous_lesion())
         self.next.on_click(lambda _: viewer.next_lesion())
+        self.picture.on_msg(lambda _, message, __: self.hear(message))
+
+    def hear(self, message: dict[str, Any]) -> None:
+        """Do what mouse and keys over the picture ask for (viewer_picture.js sends it)."""
+        viewer = self.viewer
+        if "under" in message:
+            self.picture.under = viewer.under(*message["under"])
+        elif "lesion" in message:
+            viewer.next_lesion(message["lesion"])
+        elif "scroll" in message:
+            found = voxel_at(viewer.panes, *message["at"]) if "at" in message else None
+            viewer.scroll(message["scroll"], found[0].view.plane if found else None)
+        elif found := voxel_at(viewer.panes, *message["click"]):
+            viewer.go_to(found[1])
+            self.picture.under = viewer.under(*message["click"])
+
+    def _chosen_planes(self, name: str) -> dict[str, Any]:
+        return {"all_planes": True} if name == ALL_PLANES else {"all_planes": False, "plane": name}
 
     def _on_change(self, widget: str, change_of: Callable[[Any], dict[str, Any]]) -> None:
         """Hand what ``change_of`` makes of a widget's new value to the viewer."""
@@ -58,7 +92,7 @@ class Controls:
         view = self.viewer.view
         low, high = view.window
         self._listening = False  # what the view itself changes is not news
-        self.plane.value = view.plane
+        self.plane.value = ALL_PLANES if view.all_planes else view.plane
         self.index.max = max(1, self.viewer.n_slices - 1)
         self.index.value = view.index
         self.index.disabled = self.viewer.n_slices == 1
@@ -66,13 +100,17 @@ class Controls:
         self.preset.value = names[0] if names else OWN_WINDOW
         self.level.value, self.width.value = round((low + high) / 2), round(high - low)
         self.overlay.value, self.opacity.value = view.overlay, view.opacity
-        self.opacity.disabled = view.overlay != "filled"
+        self.opacity.disabled = view.overlay not in ("filled", "heat map")
         self.show.value = view.show
         self._listening = True
-        self.picture.value = picture_html(self.viewer)
+        legend = [(words, f"rgb{colour}") for words, colour in self.viewer.legend()]
+        told = {"alt": self.viewer.alt_text(), "caption": self.viewer.caption(), "legend": legend}
+        with self.picture.hold_sync():  # words and picture in one message
+            self.picture.words, self.picture.frame = told, self.viewer.frame()
 
     def _build_position(self) -> None:
-        self.plane = _buttons("Plane", ["axial"] if self.viewer.scan.is_slice else list(PLANES))
+        planes = ["axial"] if self.viewer.scan.is_slice else [*PLANES, ALL_PLANES]
+        self.plane = _buttons("Plane", planes)
         self.index = widgets.IntSlider(
             description="Slice",
             readout=False,  # the caption says it, counted as people count
@@ -93,7 +131,9 @@ class Controls:
         self.preset = widgets.Dropdown(description="Window", options=[*self.presets, OWN_WINDOW])
         self.level = widgets.IntSlider(description="Level", min=lowest, max=highest)
         self.width = widgets.IntSlider(description="Width", min=1, max=highest - lowest + 1)
-        self.overlay = _buttons("Overlay", OVERLAYS)
+        heat = self.viewer.has_probability
+        overlays = [name for name in OVERLAYS if heat or name != "heat map"]
+        self.overlay = _buttons("Overlay", overlays)
         self.opacity = widgets.FloatSlider(description="Opacity", min=0.1, max=1.0, step=0.1)
         self.show = widgets.Dropdown(description="Show", options=SHOWS)
 
@@ -129,25 +169,3 @@ def _buttons(description: str, options: Any) -> widgets.ToggleButtons:
     buttons.add_class("jupyter-widgets")  # these two put the label beside the buttons, not above
     buttons.add_class("widget-inline-hbox")
     return buttons
-
-
-def picture_html(viewer: "SliceViewer") -> str:
-    """The current frame as an <img> with alternative text, its caption and its legend.
-
-    An ipywidgets ``Image`` would be shorter but has no alternative text.
-    """
-    width_px = viewer.view.size_px
-    source = base64.b64encode(viewer.frame()).decode("ascii")
-    square = "display:inline-block;width:.8em;height:.8em;margin-right:.4em;background:rgb"
-    legend = "".join(
-        f'<span style="margin-right:1.2em"><span style="{square}{colour}"></span>'
-        f"{html.escape(words)}</span>"
-        for words, colour in viewer.legend()
-    )
-    return (
-        f'<figure style="margin:0;width:{width_px}px;max-width:100%;line-height:1.5">'
-        f'<img alt="{html.escape(viewer.alt_text())}" decoding="sync" '
-        'style="display:block;margin:0 auto;max-width:100%" '
-        f'src="data:image/png;base64,{source}">'
-        f"<figcaption>{html.escape(viewer.caption())}<br>{legend}&nbsp;</figcaption></figure>"
-    )

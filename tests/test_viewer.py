@@ -3,8 +3,11 @@
 import base64
 import importlib.util
 import io
+import sys
+from pathlib import Path
 
 import nbformat
+import nibabel as nib
 import numpy as np
 import pytest
 from nbclient import NotebookClient
@@ -19,10 +22,11 @@ from seg_lib.rendering import (
     MISSED,
     PREDICTION,
     TRUTH,
-    png_bytes,
     render,
 )
+from seg_lib.scans import open_scan
 from seg_lib.viewer import SliceViewer
+from seg_lib.viewer_niivue import nifti_bytes
 
 SHAPE = (40, 32, 24)
 
@@ -117,6 +121,7 @@ def test_another_plane_opens_where_one_stands(viewer):
         {"show": "nothing"},
         {"window": "liver"},
         {"window": (100, -100)},
+        {"overlay": "heat map"},
     ],
 )
 def test_a_wrong_change_is_refused_and_changes_nothing(viewer, wrong):
@@ -165,6 +170,58 @@ def test_a_2d_image_has_one_plane_and_no_position(chest):
     assert decoded(viewer.frame()).shape == (410, 512, 3)
 
 
+# Several predictions, probabilities, all planes.
+
+
+def test_two_models_stand_side_by_side_on_the_same_slice(chest):
+    hu, truth, half = chest
+    viewer = SliceViewer(hu, truth, {"half": half, "none": np.zeros(SHAPE)}, (0.8, 0.8, 2.5))
+    left, right = viewer.panes
+    assert (left.title, right.title) == ("half", "none")
+    assert left.view == right.view and left.scan.image is right.scan.image
+    assert left.scan.prediction.sum() == half.sum() and not right.scan.prediction.any()
+    assert "half, none side by side" in viewer.alt_text()
+    frame = decoded(viewer.frame())
+    assert frame.shape[1] == left.width + right.width + 8
+    viewer.next_lesion()
+    assert {pane.view.index for pane in viewer.panes} == {16}
+
+
+def test_no_prediction_in_a_dictionary_is_refused(chest):
+    with pytest.raises(InputError, match="empty dictionary"):
+        SliceViewer(chest[0], prediction={})
+    with pytest.raises(InputError, match=r"U-Net: has shape \(2, 2, 2\)"):
+        SliceViewer(chest[0], prediction={"U-Net": np.zeros((2, 2, 2))})
+
+
+def test_heat_map_of_probabilities(chest):
+    hu, truth, half = chest
+    likely = half * np.float32(0.75)
+    viewer = SliceViewer(hu, truth, likely)
+    assert np.array_equal(viewer.scan.prediction, half)
+    viewer.change(overlay="heat map")
+    assert viewer.legend() == [("truth", TRUTH)]
+    assert "heat map of the probability and outline of truth" in viewer.alt_text()
+    pane = viewer.panes[0]
+    x_px = (SHAPE[0] - 25 - 0.5) / SHAPE[0] * pane.width
+    y_px = (SHAPE[1] - 15 - 0.5) / SHAPE[1] * pane.height
+    assert viewer.under(x_px, y_px).endswith(
+        "voxel 25, 15, 6 · truth · prediction · probability 0.75"
+    )
+
+
+def test_all_planes_pass_through_the_voxel(viewer):
+    viewer.go_to((22, 11, 7))
+    viewer.change(all_planes=True)
+    assert [pane.view.index for pane in viewer.panes] == [7, 11, 22]
+    with pytest.raises(InputError, match="coronal slice 32"):
+        viewer.go_to((22, 32, 7))
+    assert viewer.voxel == [22, 11, 7]
+    flat = SliceViewer(viewer.scan.image[:, :, 6].T)
+    with pytest.raises(InputError, match="only one plane"):
+        flat.change(all_planes=True)
+
+
 # Headless: one picture, no widget.
 
 
@@ -199,6 +256,8 @@ def test_a_notebook_run_by_a_program_holds_no_widget_state(monkeypatch, tmp_path
 def test_without_ipywidgets_a_person_gets_the_picture(monkeypatch):
     monkeypatch.setattr(seg_lib.viewer, "is_watched", lambda: True)
     assert seg_lib.viewer.widgets_can_display()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "ipywidgets" or None)
+    assert not seg_lib.viewer.widgets_can_display(), "without anywidget"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert not seg_lib.viewer.widgets_can_display()
 
@@ -214,8 +273,10 @@ def test_live_shows_widgets_and_a_picture_for_those_who_cannot(viewer, controls)
 
 
 def test_the_image_has_alternative_text_and_is_the_frame(viewer, controls):
-    assert f'alt="{viewer.alt_text()}"' in controls.picture.value
-    assert base64.b64encode(viewer.frame()).decode() in controls.picture.value
+    told = controls.picture.words
+    assert (told["alt"], told["caption"]) == (viewer.alt_text(), viewer.caption())
+    assert told["legend"] == [("truth", f"rgb{TRUTH}"), ("prediction", f"rgb{PREDICTION}")]
+    assert controls.picture.frame == viewer.frame()
 
 
 ACTIONS = {
@@ -228,16 +289,47 @@ ACTIONS = {
     "show": lambda controls: setattr(controls.show, "value", "difference"),
     "next": lambda controls: controls.next.click(),
     "previous": lambda controls: controls.previous.click(),
+    "all planes": lambda controls: setattr(controls.plane, "value", "all three"),
+    "wheel": lambda controls: controls.hear({"scroll": -2, "at": [100, 100]}),
+    "key for a lesion": lambda controls: controls.hear({"lesion": 1}),
 }
 
 
 @pytest.mark.parametrize("name", ACTIONS)
 def test_each_action_sends_exactly_one_new_picture(viewer, controls, name):
     sent = []
-    controls.picture.observe(lambda change: sent.append(change.new), "value")
+    controls.picture.observe(lambda change: sent.append(change.new), "frame")
     ACTIONS[name](controls)
-    assert len(sent) == 1
-    assert base64.b64encode(png_bytes(render(viewer.scan, viewer.view))).decode() in sent[0]
+    assert sent == [viewer.frame()]
+
+
+def test_the_pointer_asks_and_a_click_goes_there(viewer, controls):
+    viewer.change(all_planes=True)
+    axial, coronal, _ = viewer.panes
+    controls.hear({"under": [axial.width / 2, axial.height / 2]})
+    hu = viewer.scan.image[19, 15, 6]
+    assert controls.picture.under == f"HU {hu:.0f} · voxel 19, 15, 6"
+    controls.hear({"click": [coronal.left + 1, 1]})  # upper left: far right of the patient, top
+    assert viewer.voxel == [39, 14, 23]
+    assert controls.picture.under.endswith("voxel 39, 14, 23")
+    controls.hear({"scroll": 1, "at": [coronal.left + 1, 1]})  # the pane under the pointer
+    assert (viewer.view.plane, viewer.voxel) == ("coronal", [39, 15, 23])
+    before = list(viewer.voxel)
+    controls.hear({"click": [axial.width + 2, 5]})  # between two panes
+    assert viewer.voxel == before and viewer.under(axial.width + 2, 5) == ""
+
+
+def test_scrolling_stops_at_the_ends(viewer):
+    viewer.scroll(100)
+    assert viewer.view.index == 23
+    viewer.scroll(-100)
+    assert viewer.view.index == 0
+
+
+def test_the_code_of_the_picture_asks_nobody():
+    """No address and no library: what runs in the browser is this one file."""
+    source = (Path(seg_lib.viewer.__file__).parent / "viewer_picture.js").read_text()
+    assert "http" not in source and "import " not in source and "innerHTML" not in source
 
 
 def test_widgets_follow_the_code(viewer, controls):
@@ -269,3 +361,36 @@ def test_grey_images_get_grey_levels(monkeypatch):
     viewer._repr_mimebundle_()
     assert viewer._controls.preset.value == "grey"
     assert (viewer._controls.level.value, viewer._controls.width.value) == (128, 255)
+
+
+# NiiVue, the optional third dimension.
+
+
+def test_the_scan_goes_to_niivue_on_its_own_grid(viewer, monkeypatch):
+    pytest.importorskip("ipyniivue", reason="ipyniivue is not installed: seg-lib[view3d]")
+    monkeypatch.setattr(seg_lib.viewer, "widgets_can_display", lambda: True)
+    shown = viewer.in_3d().volumes
+    assert [volume.name for volume in shown] == ["image.nii", "truth.nii", "prediction.nii"]
+    image, truth, _ = (nib.Nifti1Image.from_bytes(bytes(volume.data)) for volume in shown)
+    assert np.allclose(image.affine, np.diag([0.8, 0.8, 2.5, 1]))
+    assert np.array_equal(truth.get_fdata() > 0, viewer.scan.truth)
+    assert np.array_equal(image.get_fdata(), viewer.scan.image.astype(np.int16))
+
+
+def test_a_large_volume_is_thinned_and_stays_in_its_place():
+    scan = open_scan(np.zeros((400, 161, 160)), spacing=(0.5, 1.0, 2.0))
+    image = nib.Nifti1Image.from_bytes(nifti_bytes(scan, scan.image.astype(np.int16)))
+    assert image.shape == (134, 81, 160)
+    assert image.header.get_zooms() == (1.5, 2.0, 2.0)
+
+
+def test_without_niivue_or_a_person_it_says_what_to_do(viewer, monkeypatch):
+    with pytest.raises(InputError, match="open the notebook in JupyterLab"):
+        viewer.in_3d()
+    monkeypatch.setattr(seg_lib.viewer, "widgets_can_display", lambda: True)
+    monkeypatch.setitem(sys.modules, "ipyniivue", None)
+    with pytest.raises(InputError, match="view3d"):
+        viewer.in_3d()
+    flat = SliceViewer(viewer.scan.image[:, :, 6].T)
+    with pytest.raises(InputError):
+        flat.in_3d()

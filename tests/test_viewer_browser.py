@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import os
 import shutil
 import socket
@@ -34,27 +35,46 @@ FLAGS = [
     "--disable-sync",
 ]
 FIGURE = Path(__file__).parents[1] / "figures" / "viewer.png"
+FRAMES = Path(__file__).parents[1] / "benchmarks" / "results" / "viewer_frames.json"
 LOADED_MS = 120_000  # a cold JupyterLab on a busy machine
 ANSWERED_MS = 10_000
 PICTURE = "figure img[alt]"
 
-# An asymmetric chest of 512 x 512 x 40 voxels with two nodules, and a prediction that is shifted.
+# An asymmetric chest of 512 x 512 x 300 voxels with two nodules, and probabilities a little aside.
 CELL = """
 import numpy as np
 from seg_lib.viewer import SliceViewer
 
-x, y, z = np.ogrid[-1:1:512j, -1:1:512j, -1:1:40j]
+x, y, z = np.ogrid[-1:1:512j, -1:1:512j, -1:1:300j]
 ball = lambda cx, cy, cz, r: (x - cx) ** 2 + (y - cy) ** 2 + ((z - cz) / 2) ** 2 < r**2
-hu = np.random.default_rng(0).normal(-1000, 15, (512, 512, 40)).astype(np.float32)
+noise = np.random.default_rng(0).normal(-1000, 15, (512, 512, 30)).astype(np.int16)
+hu = np.tile(noise, 10)
 hu[np.broadcast_to((x / 0.85) ** 2 + (y / 0.6) ** 2 < 1, hu.shape)] += 1030
 for side in (-1, 1):
     hu[((x - side * 0.42) / 0.3) ** 2 + (y / 0.42) ** 2 + (z / 1.1) ** 2 < 1] -= 880
 hu[np.broadcast_to((x / 0.1) ** 2 + ((y + 0.42) / 0.1) ** 2 < 1, hu.shape)] += 300
 truth = ball(0.45, 0.1, -0.4, 0.12) | ball(-0.4, -0.1, 0.5, 0.08)
 prediction = ball(0.47, 0.11, -0.4, 0.12) | ball(-0.41, -0.1, 0.5, 0.07)
-hu[truth] = 25 + hu[truth] * 0.02
-viewer = SliceViewer(hu, truth, prediction, spacing=(0.7, 0.7, 5.0))
+hu[truth] = 25 + hu[truth] // 50
+viewer = SliceViewer(hu, truth, prediction * np.float16(0.9), spacing=(0.7, 0.7, 1.0))
 viewer
+"""
+
+# Press a key so many times, each when the picture before it stands; milliseconds of each.
+KEY_TO_PICTURE = """
+async ([css, times]) => {
+  const image = document.querySelector(css), took = [];
+  for (let i = 0; i < times; i++) {
+    const started = performance.now();
+    const loaded = new Promise(done => image.addEventListener("load", done, { once: true }));
+    const key = i % 2 ? "ArrowDown" : "ArrowUp";
+    image.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+    await loaded;
+    await new Promise(requestAnimationFrame);
+    took.push(performance.now() - started);
+  }
+  return took;
+}
 """
 
 # For the README: a phantom, and a prediction that is its label, moved by 4 mm.
@@ -213,7 +233,7 @@ def button(page, words: str):
 @pytest.mark.browser
 def test_first_picture_is_large_and_says_in_words_what_it_shows(page):
     image = page.locator(PICTURE)
-    assert image.get_attribute("alt").startswith("CT, axial slice 13 of 40")
+    assert image.get_attribute("alt").startswith("CT, axial slice 91 of 300")
     assert "outline overlay of truth and prediction" in image.get_attribute("alt")
     assert image.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [512, 512]
     assert "lesion 1 of 2" in caption(page)
@@ -222,19 +242,20 @@ def test_first_picture_is_large_and_says_in_words_what_it_shows(page):
 @pytest.mark.browser
 def test_keyboard_alone_reaches_the_slider_and_moves_it(page):
     page.locator(PICTURE).click()
+    assert page.locator(PICTURE).evaluate("image => image === document.activeElement")
     for _ in range(20):
-        page.keyboard.press("Tab")
+        page.keyboard.press("Shift+Tab")  # the slider stands above the picture
         if page.evaluate("document.activeElement.getAttribute('role')") == "slider":
             break
     assert slider(page).evaluate("handle => handle === document.activeElement")
     after(page, lambda: page.keyboard.press("ArrowRight"))
-    assert "axial slice 14 of 40" in caption(page)
+    assert "axial slice 92 of 300" in caption(page)
     after(page, lambda: page.keyboard.press("ArrowLeft"))
-    assert "axial slice 13 of 40" in caption(page)
+    assert "axial slice 91 of 300" in caption(page)
     after(page, lambda: page.keyboard.press("PageUp"))
-    assert "axial slice 13 of" not in caption(page)
+    assert "axial slice 91 of" not in caption(page)
     after(page, lambda: page.keyboard.press("Home"))
-    assert "axial slice 1 of 40" in caption(page)
+    assert "axial slice 1 of 300" in caption(page)
 
 
 @pytest.mark.browser
@@ -254,11 +275,70 @@ def test_dragging_the_slider_changes_the_slice(page):
 
 
 @pytest.mark.browser
+def test_the_wheel_over_the_picture_scrolls_and_the_page_stays(page):
+    after(page, lambda: page.locator(PICTURE).press("Home"))
+    settled(page)
+    page.locator(PICTURE).hover()
+    top = page.locator(PICTURE).bounding_box()["y"]
+    after(page, lambda: page.mouse.wheel(0, -120))
+    settled(page)
+    assert "axial slice 2 of 300" in caption(page)
+    after(page, lambda: page.mouse.wheel(0, 120))
+    settled(page)
+    assert "axial slice 1 of 300" in caption(page)
+    assert page.locator(PICTURE).bounding_box()["y"] == top
+
+
+@pytest.mark.browser
+def test_keys_on_the_picture(page):
+    page.locator(PICTURE).focus()
+    after(page, lambda: page.keyboard.press("n"))
+    settled(page)
+    assert "lesion" in caption(page) and "axial slice 1 of" not in caption(page)
+    here = caption(page)
+    after(page, lambda: page.keyboard.press("ArrowUp"))
+    settled(page)
+    assert caption(page) != here
+    after(page, lambda: page.keyboard.press("p"))
+    settled(page)
+    assert "of 2" in caption(page)
+
+
+@pytest.mark.browser
+def test_the_pointer_reads_hu_and_a_click_leads_all_planes_there(page):
+    after(page, button(page, "all three").click)
+    settled(page)
+    box = page.locator(PICTURE).bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 6, box["y"] + box["height"] / 3)
+    page.wait_for_function("document.querySelector('figcaption').innerText.includes('voxel')")
+    words = caption(page)
+    assert "HU " in words and "probability 0.00" in words
+    after(page, lambda: page.mouse.click(box["x"] + box["width"] / 6, box["y"] + 20))
+    settled(page)
+    assert "all three planes" in page.locator(PICTURE).get_attribute("alt")
+    after(page, button(page, "axial").click)
+
+
+@pytest.mark.browser
+def test_the_picture_can_be_saved(page, tmp_path):
+    with page.expect_download() as download:
+        page.get_by_text("Save picture").click()
+    assert download.value.suggested_filename == "slice.png"
+    download.value.save_as(tmp_path / "slice.png")
+    saved = (tmp_path / "slice.png").read_bytes()
+    assert Image.open(io.BytesIO(saved)).size[0] >= 512
+
+
+@pytest.mark.browser
 def test_lesion_buttons_jump_and_come_round(page):
+    after(page, button(page, "Next lesion").click)
+    while "lesion 1 of 2" not in caption(page):
+        after(page, button(page, "Next lesion").click)
+        settled(page)
     after(page, button(page, "Next lesion").click)
     assert "lesion 2 of 2" in caption(page)
     after(page, button(page, "Next lesion").click)
-    assert "axial slice 13 of 40" in caption(page)
+    assert "axial slice 91 of 300" in caption(page)
     assert "lesion 1 of 2" in caption(page)
 
 
@@ -271,29 +351,32 @@ def test_overlay_plane_window_and_difference_change_the_picture(page):
     )
     for words in ("found", "missed", "false alarm"):
         assert words in caption(page)
+    pictures.add(after(page, button(page, "heat map").click))
     pictures.add(after(page, button(page, "none").click))
     pictures.add(
         after(page, lambda: page.get_by_label("Window", exact=True).select_option("soft tissue"))
     )
     pictures.add(after(page, button(page, "coronal").click))
     assert "coronal slice" in caption(page)
-    assert len(pictures) == 6
+    assert len(pictures) == 7
 
 
 @pytest.mark.browser
 def test_time_a_frame_takes_from_key_to_screen(page, capsys):
-    button(page, "axial").click()
-    button(page, "outline").click()
-    slider(page).focus()
-    page.keyboard.press("Home")
+    for words in ("axial", "outline"):
+        button(page, words).click()
+    page.get_by_label("Window", exact=True).select_option("lung")
+    page.locator(PICTURE).focus()
     settled(page)
-    started = time.perf_counter()
-    for _ in range(15):
-        after(page, lambda: page.keyboard.press("ArrowRight"))
-    frame_ms = (time.perf_counter() - started) / 15 * 1000
+    frame_ms = page.evaluate(KEY_TO_PICTURE, [PICTURE, 31])
+    median, slowest = np.median(frame_ms), max(frame_ms)
     with capsys.disabled():
-        print(f"\n{frame_ms:.0f} ms from key to picture, 512 x 512, two outlines")
-    assert frame_ms < 1000  # a person would not wait longer; usually a tenth of it
+        print(f"\n{median:.0f} ms from key to picture (slowest {slowest:.0f}), 512 x 512 x 300")
+    assert median < 1000  # a person would not wait longer; usually a twentieth of it
+    if os.environ.get("SEG_LIB_UPDATE_FIGURES"):
+        found = {"median_ms": median, "slowest_ms": slowest, "n": len(frame_ms)}
+        found |= {"shape": [512, 512, 300], "cores": os.cpu_count()}
+        FRAMES.write_text(json.dumps(found, indent=1) + "\n")
 
 
 @pytest.mark.browser

@@ -1,0 +1,112 @@
+// The picture of SliceViewer: shows the frames that the kernel sends, and tells the kernel what
+// wheel, keys and pointer do over them. No volume, no library and no address comes into this file.
+
+const HELP =
+  "Wheel or arrow keys: slice by slice. Page Up, Page Down: ten slices. N, P: next and previous " +
+  "lesion. Click: all planes pass through that point.";
+const PATIENCE_MS = 500; // a kernel that is busy is not asked again sooner
+
+const KEYS = {
+  ArrowUp: { scroll: 1 }, ArrowRight: { scroll: 1 }, PageUp: { scroll: 10 },
+  ArrowDown: { scroll: -1 }, ArrowLeft: { scroll: -1 }, PageDown: { scroll: -10 },
+  Home: { scroll: -100000 }, End: { scroll: 100000 }, n: { lesion: 1 }, p: { lesion: -1 },
+};
+
+function made(kind, parent, style = "", properties = {}) {
+  const element = Object.assign(document.createElement(kind), properties);
+  element.style.cssText = style;
+  return parent.appendChild(element);
+}
+
+function render({ model, el }) {
+  const figure = made("figure", el, "margin:0;max-width:100%;line-height:1.5");
+  const image = made("img", figure, "display:block;max-width:100%;cursor:crosshair", {
+    tabIndex: 0, title: HELP, decoding: "sync", draggable: false,
+  });
+  const caption = made("figcaption", figure);
+  const save = made("a", caption, "float:right;text-decoration:underline", {
+    textContent: "Save picture", download: "slice.png",
+  });
+  const words = made("div", caption);
+  const legend = made("div", caption, "min-height:1.5em");
+  const under = made("div", caption, "min-height:1.5em;font-variant-numeric:tabular-nums");
+
+  function showFrame() {
+    const old = image.src;
+    image.src = URL.createObjectURL(new Blob([model.get("frame")], { type: "image/png" }));
+    save.href = image.src;
+    if (old) URL.revokeObjectURL(old);
+    busy = false;
+    pass();
+  }
+
+  function showWords() {
+    const told = model.get("words");
+    image.alt = told.alt;
+    words.textContent = told.caption;
+    legend.replaceChildren();
+    for (const [name, colour] of told.legend) {
+      const square = "display:inline-block;width:.8em;height:.8em;margin-right:.4em;background:";
+      made("span", legend, square + colour);
+      made("span", legend, "margin-right:1.2em", { textContent: name });
+    }
+  }
+
+  function showUnder() {
+    under.textContent = model.get("under");
+  }
+
+  // Wheel and keys add up while a frame is under way: the kernel is asked once a frame.
+  let busy = false, waiting = null;
+
+  function ask(message) {
+    const adds = waiting && "scroll" in waiting && "scroll" in message;
+    waiting = adds ? { ...message, scroll: waiting.scroll + message.scroll } : message;
+    pass();
+  }
+
+  function pass() {
+    if (busy || !waiting) return;
+    busy = true;
+    setTimeout(() => { busy = false; pass(); }, PATIENCE_MS); // where nothing changed, no frame comes
+    model.send(waiting);
+    waiting = null;
+  }
+
+  function place(event) {
+    const box = image.getBoundingClientRect();
+    const scale = image.naturalWidth / box.width; // a narrow page shows the picture smaller
+    return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
+  }
+
+  image.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    ask({ scroll: event.deltaY < 0 ? 1 : -1, at: place(event) });
+  }, { passive: false });
+  image.addEventListener("keydown", (event) => {
+    const message = KEYS[event.key];
+    if (!message || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    event.stopPropagation(); // not also a command of the notebook
+    ask(message);
+  });
+  image.addEventListener("click", (event) => {
+    image.focus();
+    ask({ click: place(event) });
+  });
+  let asked = 0;
+  image.addEventListener("pointermove", (event) => {
+    if (event.timeStamp - asked < 50) return;
+    asked = event.timeStamp;
+    model.send({ under: place(event) });
+  });
+
+  model.on("change:frame", showFrame);
+  model.on("change:words", showWords);
+  model.on("change:under", showUnder);
+  showWords();
+  showFrame();
+  showUnder();
+}
+
+export default { render };
