@@ -17,9 +17,9 @@ lab: $(READY)  ## open JupyterLab on the lessons
 test: lint smoke $(READY)  ## style, every lesson in its smallest size, and the tests
 	$(BIN)/python -m pytest
 
-READERS := archives cases check_data contours dicom download manifests nifti nnunet_layout pickles \
-  real_samples slices volume_formats
-coverage: $(READY)  ## branches of all that reads files: below 95 % is a failure
+READERS := archives cases check_data checkpoints contours deidentify dicom download manifests nifti \
+  nnunet_layout notes pickles presidio real_samples slices submission volume_formats
+coverage: $(READY)  ## branches of all that reads what others wrote: below 95 % is a failure
 	mkdir -p runs
 	$(BIN)/coverage run -m pytest $(READERS:%=tests/test_%.py)
 	$(BIN)/coverage report

@@ -147,7 +147,11 @@ def predict_files(
     missing = [name for name in task.needs if name not in about] if task else ["a known task"]
     if missing:
         raise InputError(f"{weights}: lacks {', '.join(missing)}; give a run of 'seg-lib train'.")
-    model = task.build(about, Path(run_dir))
+    try:
+        model = task.build(about, Path(run_dir))
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+        told = f"{weights}: its sizes do not build {about['network']!r} ({error})"
+        raise InputError(f"{told}; give a run of 'seg-lib train' as it was written.") from error
     load_weights(model, weights)
     about["notes"] = read_notes(notes) if notes else None
     outcomes = []

@@ -296,6 +296,9 @@ WRONG_WEIGHTS = {
     "of another task": (another_about(task="volumes3d"), "lacks preparation, patch"),
     "of a task to come": (another_about(task="slices9"), "lacks a known task"),
     "of a network to come": (another_about(network="vgg"), "There is no network 'vgg'"),
+    "with a size of no network": (another_about(sizes={"storeys": 3}), "sizes do not build"),
+    "with sizes of words": (another_about(sizes={"in_channels": "one"}), "sizes do not build"),
+    "with a list of sizes": (another_about(sizes=[3]), "sizes do not build"),
     "of another network": (another_about(network="resnet50_unet", sizes={}), "do not fit"),
     "NaN": (not_a_number, "The network answers NaN"),
 }
