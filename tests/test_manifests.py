@@ -316,6 +316,35 @@ def test_prepare_makes_what_read_cases_and_check_data_read(msd, tmp_path):
     assert again == cases  # the deal depends on the names alone
 
 
+def test_prepare_merges_the_labels_of_panorama(tmp_path):
+    """Duct and parenchyma are pancreas, the tumour is the lesion, all else is background."""
+    folder, to_lps = tmp_path / "set", [[0, -1], [1, -1], [2, 1]]
+    for number in range(3):
+        image = folder / "images" / f"{100_001 + number}_00001_0000.nii.gz"
+        label = folder / "labels" / f"{100_001 + number}_00001.nii.gz"
+        scan(image, number)
+        scan(label, number, labels=(1, 2, 3, 4, 5, 6))
+        if number:
+            for path in (image, label):
+                nib.save(nib.as_closest_canonical(nib.load(path)).as_reoriented(to_lps), path)
+    cases = prepare(read_manifest("panorama"), folder, tmp_path / "ready")
+    assert len(cases) == 3
+    about = json.loads((tmp_path / "ready" / "dataset.json").read_text())
+    assert about["labels"] == {"background": 0, "pancreas": 1, "lesion": 2}
+    for case in cases:
+        before, after = nib.load(folder / "labels" / case.label.name), nib.load(case.label)
+        assert np.array_equal(before.affine, after.affine)
+        pairs = zip(before.get_fdata().ravel(), after.get_fdata().ravel(), strict=True)
+        assert set(pairs) == {(0, 0), (1, 2), (2, 0), (3, 0), (4, 1), (5, 1), (6, 0)}
+    assert [p for p in check_data(tmp_path / "ready") if p.must_fix] == []
+
+
+@by_name
+def test_what_is_merged_are_labels_of_the_set(manifest):
+    for parts in manifest["prepare"].get("merge", {}).values():
+        assert set(parts) <= set(manifest["labels"]) - {"background"}
+
+
 def test_prepare_keeps_splits_and_subtypes_of_the_quiz(tmp_path):
     folder = tmp_path / "set" / "ML-Quiz-3DMedImg"
     for split, subtype, n in (("train", 0, 41), ("train", 2, 7), ("validation", 1, 12)):

@@ -29,7 +29,10 @@ FOLDERS = {"train": "Tr", "val": "Val", "test": "Ts"}
 
 
 def write_dataset(
-    cases: Iterable[Case], folder: str | Path, labels: dict[str, int] | None = None
+    cases: Iterable[Case],
+    folder: str | Path,
+    labels: dict[str, int] | None = None,
+    copy_label: Callable[[Path, Path], object] = shutil.copyfile,
 ) -> list[Case]:
     """Copy cases into the raw layout; training and validation cases go into ``imagesTr``.
 
@@ -37,6 +40,7 @@ def write_dataset(
         cases: with volumes, all of the same ending.
         folder: such as ``nnUNet_raw/Dataset001_Lung``; ``dataset.json`` comes last.
         labels: names and numbers, ``{"background": 0, "lesion": 1}`` if not given.
+        copy_label: (source, target) -> None, for labels that change their numbers on the way.
 
     Returns:
         The cases with their new paths.
@@ -60,7 +64,7 @@ def write_dataset(
             pairs += [tuple(map(spacing_file, pair)) for pair in pairs]
         for source, target in pairs:
             with written_whole(target) as copy:
-                shutil.copyfile(source, copy)
+                (copy_label if target == label else shutil.copyfile)(source, copy)
         written.append(dataclasses.replace(case, image=image, label=label))
     write_cases(written, folder)
     describe(written, folder, labels or {"background": 0, "lesion": 1}, ending)

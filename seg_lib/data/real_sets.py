@@ -7,7 +7,10 @@ folder, and the label of each beside them. Taught in lesson 20.
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path, PurePosixPath
+
+import numpy as np
 
 from seg_lib.data.archives import ignored
 from seg_lib.data.case_rules import Case, first_few
@@ -15,6 +18,7 @@ from seg_lib.data.cases import split_cases
 from seg_lib.data.check_data import Problem
 from seg_lib.data.download import known_hash, wrong_hash
 from seg_lib.data.manifests import Manifest
+from seg_lib.data.nifti import read_mask, write_mask
 from seg_lib.data.nnunet_layout import write_dataset
 from seg_lib.data.pickles import pickle_to_npz
 from seg_lib.data.slices import pickle_to_png
@@ -65,7 +69,8 @@ def prepare(
 
     NIfTI sets become nnU-Net's raw layout, pickled slices become PNG (and, with ``npz``, NPZ).
     Where the test labels are hidden, the labelled patients are dealt out anew with seed 0. Cases
-    that the manifest says to leave out are left out.
+    that the manifest says to leave out are left out. Where it merges labels, the new ones count
+    from 1 in its order, and all others become background.
 
     Raises:
         InputError: the set needs another command first (says which), nothing fits its layout, an
@@ -87,7 +92,19 @@ def prepare(
         raise InputError(f"{folder}: images without label: {first_few(lost)}; copy the labels.")
     if how.get("deal"):
         cases = split_cases([case for case in cases if case.label])
-    return write_dataset(cases, out_dir, manifest["labels"])
+    if "merge" not in how:
+        return write_dataset(cases, out_dir, manifest["labels"])
+    new = {name: number for number, name in enumerate(["background", *how["merge"]])}
+    numbers = np.zeros(max(manifest["labels"].values()) + 1, np.uint8)
+    for name, parts in how["merge"].items():
+        numbers[[manifest["labels"][part] for part in parts]] = new[name]
+    return write_dataset(cases, out_dir, new, partial(renumber, numbers=numbers))
+
+
+def renumber(source: Path, target: Path, numbers: np.ndarray) -> None:
+    """Write a label map anew, every label ``k`` as ``numbers[k]``, on the same grid."""
+    mask = read_mask(source, n_classes=len(numbers))
+    write_mask(target, numbers[mask.array], like=mask)
 
 
 def _prepare_pickles(wanted: dict, files: list[Path], out_dir: Path, npz: bool) -> list[Case]:
