@@ -89,7 +89,7 @@ def job(scheduler: str, submit: bool, **choices: object) -> int:
 
 def predict(run_dir: Path, images: list[Path], out: Path, notes: Path | None) -> int:
     """Segment images with a trained network; a faulty image is named and the others go on."""
-    from seg_lib.tasks import predict_files
+    from seg_lib.trained import predict_files
 
     outcomes = predict_files(run_dir, images, out, notes)
     faults = [fault for _, fault in outcomes if fault]

@@ -3,6 +3,7 @@
     best.safetensors           the weights of the best epoch, and what the network is built from
     last.safetensors           weights, optimizer, history: enough to go on from the last step
     last.previous.safetensors  the same, one generation earlier, until the run is complete
+    README.md                  the card of the network, see model_card
     history.json, loss_log.txt, events/   for people, see run_log
 
 `training.train` is the loop that uses it. Taught in notebook 06.
@@ -22,6 +23,7 @@ from seg_lib import checkpoints, run_log
 from seg_lib.errors import InputError
 from seg_lib.files import folder_lock
 from seg_lib.memory import has_bf16
+from seg_lib.model_card import write_card
 from seg_lib.processes import process_state
 from seg_lib.schedules import TrainConfig, best_epoch
 
@@ -225,6 +227,7 @@ def close(run: Run, reason: str) -> None:
         if not run.history:  # stopped in the first epoch: better little than nothing to predict
             save_best(run, {})
         run_log.write_logs(run.out_dir, run.history, asdict(run.config), run.started, reason)
+        write_card(run.out_dir)
         if reason in ("minutes", "signal"):
             print(f"stopped in epoch {run.epoch}: {reason}; resume=True goes on from here.")
         else:  # complete: two files are enough, and a third of the disk is free again

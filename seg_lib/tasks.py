@@ -5,7 +5,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,9 @@ from torch import nn
 from seg_lib import evaluation
 from seg_lib.classification import classification_summary, write_subtypes
 from seg_lib.course.profiles import Settings, settings
-from seg_lib.data.case_rules import mask_name
-from seg_lib.data.notes import read_notes
 from seg_lib.errors import InputError, Interrupted
 from seg_lib.files import write_text
+from seg_lib.model_card import write_card
 from seg_lib.models import build_model
 from seg_lib.multitask import multitask_parts, train_multitask
 from seg_lib.multitask_scores import score_multitask
@@ -33,7 +32,6 @@ from seg_lib.run_log import read_history
 from seg_lib.slices2d import score_on_slices, slices2d_parts, train_slices
 from seg_lib.tables import write_case_table
 from seg_lib.text3d import build_as_trained, score_on_noted, train_text
-from seg_lib.training import load_checkpoint, load_weights
 from seg_lib.volumes3d import score_on_volumes, train_volumes, volumes3d_parts
 
 
@@ -61,7 +59,7 @@ def train_task(task: str, data: Path, out: Path, profile: str, seed: int, **how:
     Args:
         task: of ``TASKS``.
         data: see `slices2d_parts`.
-        out: gets the weights, results.csv and results.json.
+        out: gets the weights, results.csv, results.json and a card, README.md.
         profile: sizes; see `seg_lib.course.profiles`.
         seed: of everything.
         how: see `train_slices`.
@@ -85,7 +83,12 @@ def train_task(task: str, data: Path, out: Path, profile: str, seed: int, **how:
     stopped = read_history(out)["stopped"]
     if stopped in ("minutes", "signal"):
         raise Interrupted(f"{out}: stopped ({stopped}), saved and not scored; --resume goes on.")
-    return write_scores(chosen.score(model, parts, sizes), out) if main else ""
+    if not main:
+        return ""
+    told = write_scores(chosen.score(model, parts, sizes), out)
+    names = ("train", "validation", "test")
+    write_card(out, {name: len(part) for name, part in zip(names, parts, strict=True)})
+    return told
 
 
 def write_scores(rows: dict[str, list[dict]], out: Path) -> str:
@@ -118,51 +121,6 @@ def dice_line(name: str, summary: dict[str, Any]) -> str:
         f"{name}: Dice {d['mean']:.3f} ({d['low']:.3f}-{d['high']:.3f}), "
         f"n = {d['n']} of {d['n_patients']} patients"
     )
-
-
-def predict_files(
-    run_dir: Path, images: Sequence[Path], out: Path, notes: Path | None = None
-) -> list[tuple[Path, str | None]]:
-    """Segment files with the best network of a run; one fault does not stop the others.
-
-    Args:
-        run_dir: what ``seg-lib train`` wrote.
-        images: volumes in HU, or PNG slices.
-        out: gets a mask with the name of each image, on its grid.
-        notes: table with a note for each image, for a network that reads; see `read_notes`.
-
-    Returns:
-        (image, None or what was wrong with it) each.
-
-    Raises:
-        InputError: the run cannot be used, or two images have the same name.
-    """
-    names = [mask_name(Path(image)) for image in images]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise InputError(f"Two images are called {sorted(twice)[0]}; predict them one by one.")
-    weights = Path(run_dir) / "best.safetensors"
-    _, about = load_checkpoint(weights)
-    task = TASKS.get(about.get("task", "slices2d"))
-    missing = [name for name in task.needs if name not in about] if task else ["a known task"]
-    if missing:
-        raise InputError(f"{weights}: lacks {', '.join(missing)}; give a run of 'seg-lib train'.")
-    try:
-        model = task.build(about, Path(run_dir))
-    except (TypeError, ValueError, KeyError, RuntimeError) as error:
-        told = f"{weights}: its sizes do not build {about['network']!r} ({error})"
-        raise InputError(f"{told}; give a run of 'seg-lib train' as it was written.") from error
-    load_weights(model, weights)
-    about["notes"] = read_notes(notes) if notes else None
-    outcomes = []
-    for image in images:
-        try:
-            task.predict(model, about, Path(image), out / mask_name(Path(image)))
-            outcomes.append((image, None))
-        except InputError as fault:
-            told = str(fault) if str(image) in str(fault) else f"{image}: {fault}"
-            outcomes.append((image, told))
-    return outcomes
 
 
 def load_slices(data: Path, work: Path, sizes: Settings, seed: int) -> Any:

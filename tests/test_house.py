@@ -19,13 +19,13 @@ FLOORS = [
     {"data", "models"},
     {"losses", "surfaces", "diameters", "metrics", "tables", "rle", "resampling"}
     | {"classification"},
-    {"steps", "schedules", "run_log", "checkpoints", "runs", "training"}
+    {"steps", "schedules", "run_log", "checkpoints", "model_card", "runs", "training"}
     | {"slice_inference", "postprocessing", "inference", "processes", "baselines", "evaluation"}
     | {"pretraining", "costs", "comparison", "small_llama", "text_inference", "contrastive"}
     | {"nnunet_plan", "multitask_inference"},
     {"scans", "lettering", "rendering", "panes", "figure_style", "figures", "charts"}
     | {"viewer", "viewer_widgets", "viewer_niivue"}
-    | {"course", "slices2d", "volumes3d", "tasks", "text3d", "doctor", "cli", "__main__"}
+    | {"course", "slices2d", "volumes3d", "tasks", "trained", "text3d", "doctor", "cli", "__main__"}
     | {"conversion_commands", "data_commands", "manifest_commands"}
     | {"submission_archive", "submission_rules", "submission", "leaderboard"}
     | {"cluster", "schedulers", "predictions"}

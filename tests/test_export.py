@@ -1,0 +1,212 @@
+"""Trained networks for others: one line to load, ONNX and MONAI bundles that compute the same."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from seg_lib import cli
+from seg_lib.checkpoints import load_checkpoint, save_checkpoint
+from seg_lib.data.phantom import make_phantom
+from seg_lib.errors import InputError
+from seg_lib.export import logits_of_bundle, to_monai_bundle, to_onnx
+from seg_lib.model_card import card
+from seg_lib.models import build_model
+from seg_lib.trained import load_trained, predict_files, push_to_hub
+
+WINDOW = [-1000.0, 400.0]
+SLICES = {"task": "slices2d", "window": WINDOW, "size": 64}
+PREPARATION = {"spacing_mm": None, "window": WINDOW, "box": "all", "margin_mm": 5.0}
+VOLUMES = {"task": "volumes3d", "preparation": PREPARATION, "patch": [32, 32, 16]}
+SMALL = {"features": [8, 16, 32], "blocks": [1, 1, 1]}
+RUNS = {
+    "resnet18_unet": SLICES | {"sizes": {"upscale": 2}},
+    "swin_unet": SLICES | {"sizes": {"width": 24, "heads": [1, 2, 4, 8], "image_size": 64}},
+    "unetr": SLICES | {"sizes": {"hidden": 24, "heads": 3, "image_size": 64}},
+    "unet3d": VOLUMES | {"sizes": SMALL},
+    "multitask_unet3d": VOLUMES | {"task": "pancreas", "sizes": SMALL | {"patch": [32, 32, 16]}},
+}
+
+
+def run_of(network, folder, **changes):
+    """A run's folder with a network of random numbers; batch norms have seen something."""
+    about = {"network": network, **RUNS[network], **changes}
+    about["sizes"] = {k: v for k, v in about["sizes"].items() if k != "patch"}
+    torch.manual_seed(0)
+    model = build_model(network, **about["sizes"])
+    shape = about.get("patch") or [about["size"]] * 2
+    for _ in range(3):
+        model.train()(torch.rand(2, 1, *shape))
+    save_checkpoint(folder / "best.safetensors", model.state_dict(), about)
+    history = {"stopped": "epochs", "config": {"epochs": 1}, "history": [{"epoch": 1, "loss": 1}]}
+    (folder / "history.json").write_text(json.dumps(history))
+    return folder
+
+
+def example(network):
+    shape = RUNS[network].get("patch") or [64, 64]
+    return torch.rand(3, 1, *shape, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module", params=RUNS)
+def run(request, tmp_path_factory):
+    return request.param, run_of(request.param, tmp_path_factory.mktemp(request.param))
+
+
+def test_one_line_loads_and_predicts(run, tmp_path):
+    network, folder = run
+    trained = load_trained(folder)
+    assert not trained.model.training and trained.about["network"] == network
+    [case] = make_phantom("lung3d", 1, (64, 48, 16), 0, tmp_path / "ct")
+    trained.predict(case.image, tmp_path / "mask.nii.gz")
+    [(_, fault)] = predict_files(folder, [case.image], tmp_path)
+    assert fault is None
+    alone, listed = (tmp_path / name for name in ("mask.nii.gz", case.image.name))
+    assert alone.read_bytes() == listed.read_bytes()
+
+
+def test_onnx_gives_the_same_logits_for_any_batch(run, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="not installed: seg-lib[export]")
+    network, folder = run
+    path = to_onnx(folder, tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    about = json.loads(session.get_modelmeta().custom_metadata_map["about"])
+    assert about["network"] == network
+    image = example(network)
+    [found] = session.run(None, {"image": image.numpy()})
+    with torch.no_grad():
+        wanted = load_trained(folder).model(image)
+    assert torch.allclose(torch.from_numpy(found), wanted, atol=1e-3)
+
+
+def test_a_monai_bundle_gives_the_same_logits(run, tmp_path):
+    network, folder = run
+    out = to_monai_bundle(folder, tmp_path / "bundle")
+    with torch.no_grad():
+        wanted = load_trained(folder).model(example(network))
+    assert torch.allclose(logits_of_bundle(out, example(network)), wanted, atol=1e-5)
+    about = json.loads((out / "configs" / "metadata.json").read_text())
+    data = about["network_data_format"]
+    assert data["outputs"]["pred"]["num_channels"] == wanted.shape[1]
+    assert data["inputs"]["image"]["spatial_shape"] == list(example(network).shape[2:])
+    assert (out / "docs" / "README.md").read_text() == (folder / "README.md").read_text()
+    with pytest.raises(InputError, match="is there already"):
+        to_monai_bundle(folder, out)
+
+
+def test_the_inferer_of_a_bundle_is_monais(tmp_path):
+    from monai.bundle import ConfigParser
+    from monai.inferers import SlidingWindowInferer
+
+    out = to_monai_bundle(run_of("unet3d", tmp_path), tmp_path / "bundle")
+    parser = ConfigParser()
+    parser.read_config(out / "configs" / "inference.json")
+    inferer = parser.get_parsed_content("inferer")
+    assert isinstance(inferer, SlidingWindowInferer) and inferer.roi_size == [32, 32, 16]
+
+
+def test_an_export_that_differs_is_not_kept(tmp_path, monkeypatch):
+    folder = run_of("unet3d", tmp_path / "run" if (tmp_path / "run").mkdir() else tmp_path / "run")
+    monkeypatch.setattr("seg_lib.export.logits_of_bundle", lambda *_: torch.zeros(2, 1, 32, 32, 16))
+    with pytest.raises(InputError, match="logits differ by"):
+        to_monai_bundle(folder, tmp_path / "bundle")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+def test_a_network_that_reads_is_not_exported(tmp_path, monkeypatch):
+    folder = run_of("unet3d", tmp_path, task="text3d", language_model="x", encoder={})
+    task = load_trained(run_of("unet3d", tmp_path)).task
+    monkeypatch.setitem(__import__("seg_lib.tasks").tasks.TASKS, "text3d", task)
+    run_of("unet3d", folder, task="text3d")
+    for write in (to_onnx, to_monai_bundle):
+        with pytest.raises(InputError, match="needs a note with each image"):
+            write(folder, tmp_path / "out")
+
+
+def test_the_command_exports(tmp_path, capsys):
+    folder = run_of("unet3d", tmp_path)
+    out = tmp_path / "bundle"
+    assert cli.main(["export", str(folder), str(out), "--form", "monai"]) == 0
+    assert (out / "models" / "model.pt").is_file()
+    assert cli.main(["export", str(tmp_path / "no"), str(out), "--form", "onnx"]) == 1
+    assert "there is no such checkpoint" in capsys.readouterr().err
+
+
+# Cards.
+
+
+def test_the_card_says_what_was_measured():
+    """The results, the rival, the counts and the limits, from made-up numbers."""
+    one = {"mean": 0.71234, "low": 0.6, "high": 0.8, "n": 30, "n_patients": 12}
+    scores = {"network": {"dice": one, "counts": {}}, "threshold": {"dice": one | {"mean": 0.2}}}
+    scores["subtypes"] = {"macro_f1": {"value": 0.5, "low": 0.4, "high": 0.6, "majority": 0.196}}
+    about = {"task": "slices2d", "network": "unetr", "numbers": 1234567, "size": 96}
+    history = {"config": {"epochs": 9, "learning_rate": 1e-4}, "history": [{}] * 7}
+    text = card(about | {"result": {"epoch": 5, "dice": 0.75}}, history, scores, {"test": 30})
+    assert text.startswith("---\nlicense: apache-2.0\n")
+    for words in (
+        "# unetr, task slices2d",
+        "1,234,567 numbers",
+        "| network | 30 | 12 | 0.712 (0.600 to 0.800) |",
+        "| threshold | 30 | 12 | 0.200 (0.600 to 0.800) |",
+        "macro-F1 0.500 (0.400 to 0.600)",
+        "Cases: 30 test.",
+        "| epochs trained | 7 |",
+        "| learning_rate | 0.0001 |",
+        "| dice | 0.75 |",
+        "Not a medical device",
+    ):
+        assert words in text
+    assert "None were scored" in card(about, history, {}, {})
+
+
+# The hub, made up.
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub that is a folder: what is pushed can be pulled."""
+    store = tmp_path / "hub"
+
+    class Api:
+        def create_repo(self, repo, private, exist_ok):
+            (store / repo).mkdir(parents=True, exist_ok=exist_ok)
+            return f"https://hub.example/{repo}"
+
+        def upload_folder(self, repo_id, folder_path, allow_patterns):
+            from huggingface_hub.utils import filter_repo_objects
+
+            names = (p.relative_to(folder_path).as_posix() for p in folder_path.rglob("*"))
+            for name in filter_repo_objects(names, allow_patterns=allow_patterns):
+                (store / repo_id / name).write_bytes((folder_path / name).read_bytes())
+
+    def snapshot_download(repo, revision, allow_patterns):
+        if not (store / repo).is_dir() or revision not in (None, "v1"):
+            raise OSError(f"404: {repo} {revision}")
+        return str(store / repo)
+
+    monkeypatch.setattr("huggingface_hub.HfApi", Api)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    return store
+
+
+def test_what_is_pushed_can_be_pulled(hub, tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    run_of("unet3d", folder)
+    with pytest.raises(InputError, match=r"lacks README.md"):
+        push_to_hub(folder, "me/nodules")
+    (folder / "README.md").write_text("card")
+    (folder / "last.safetensors").write_bytes(b"state")
+    assert push_to_hub(folder, "me/nodules") == "https://hub.example/me/nodules"
+    there = sorted(path.name for path in (hub / "me/nodules").iterdir())
+    assert there == ["README.md", "best.safetensors"], "no training state, no logs"
+    pulled = load_trained("hf:me/nodules@v1").model.state_dict()
+    tensors, _ = load_checkpoint(folder / "best.safetensors")
+    assert all(np.array_equal(pulled[name], tensor) for name, tensor in tensors.items())
+
+
+def test_a_hub_without_it_is_one_sentence(hub):
+    with pytest.raises(InputError, match=r"^hf:me/none: 404: me/none None; check name, network"):
+        load_trained("hf:me/none")
