@@ -48,7 +48,7 @@ def style() -> str:
     sheet = Path(__file__).with_name("pages.css").read_text(encoding="utf-8")
     bright, dark = (
         "\n".join(HtmlFormatter(style=name).get_token_style_defs(".highlight"))
-        for name in ("default", "native")
+        for name in ("default", "github-dark")
     )
     return f"{sheet}\n{bright}\n@media screen and (prefers-color-scheme: dark) {{\n{dark}\n}}\n"
 
@@ -121,6 +121,7 @@ def markdown_html(source: str) -> str:
     html = re.sub(r'<a class="anchor-link".*?</a>', "", html)
     html = html.replace("<table>", '<div class="wide" tabindex="0"><table>')
     html = html.replace("</table>", "</table></div>")
+    html = html.replace("&#57344;", "\ue000").replace("&#57345;", "\ue001")  # so in headings
     return re.sub("\ue000\\d+\ue001", lambda sign: drawn.get(sign[0], ""), html)
 
 

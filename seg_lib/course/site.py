@@ -227,7 +227,8 @@ def _framed(page: Page, pages: Sequence[Page]) -> str:
     head += f'<script src="{root}site.js" defer></script>'
     found = re.search(r'</h1>(?:<p class="facts">.*?</p>)?', page.body, re.DOTALL)
     end = found.end() if found else 0
-    text = f"{page.body[:end]}{contents(page.body)}{page.body[end:]}"
+    inner = contents(page.body) if page.group else ""  # the first page's lists are its contents
+    text = f"{page.body[:end]}{inner}{page.body[end:]}"
     body = HEADER.format(root=root, home=escape(home), links=links)
     body += f'<main id="text" tabindex="-1">\n{text}\n{_neighbours(page, pages)}</main>\n'
     title = page.title if page.title.startswith(home) else f"{page.title} · {home}"

@@ -61,14 +61,14 @@ def with_glossary(page: Page, glossary: Page) -> str:
         terms |= {_key(name): part, _key(short.rstrip(")")): part}
     terms.pop("", None)
 
-    def link(match: re.Match) -> str:
+    def explained(match: re.Match) -> str:
         part = terms.pop(_key(match["text"].partition(" (")[0]), None)
         if part is None:
             return match[0]
-        tag, address = match["tag"], relative(glossary.path, page)
-        return f'<{tag}><a href="{address}#{part}">{match["text"]}</a></{tag}>'
+        link = f'<a href="/{glossary.source}#{part}">{match["text"]}</a>'
+        return f"<{match['tag']}>{link}</{match['tag']}>"
 
-    return STRESSED.sub(link, page.body)
+    return STRESSED.sub(explained, page.body)
 
 
 def _key(term: str) -> str:
