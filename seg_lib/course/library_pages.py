@@ -4,7 +4,7 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from seg_lib.course.pages import Page, markdown_html
@@ -35,13 +35,8 @@ ENTRY = re.compile(r"^ {4}(\S[^:\n]*):", re.MULTILINE)
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
-def library_pages(library: Path, taught_in: Mapping[str, Sequence[str]]) -> list[Page]:
-    """A page for each public module of a package, in the order of the floors.
-
-    Args:
-        library: the folder of the package.
-        taught_in: {module: Markdown links to the lessons that import it}.
-    """
+def library_pages(library: Path) -> list[Page]:
+    """A page for each public module of the package in a folder, in the order of the floors."""
     floors = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
     pages = []
     for path in sorted(library.rglob("*.py")):
@@ -50,12 +45,9 @@ def library_pages(library: Path, taught_in: Mapping[str, Sequence[str]]) -> list
         hidden = any(part.startswith("_") and part != "__init__" for part in parts)
         if hidden or NOT_SHOWN & set(parts):
             continue
-        text = module_markdown(name, path.read_text(encoding="utf-8"))
-        if name in taught_in:
-            text += f"\n\nUsed in the lessons {', '.join(taught_in[name])}.\n"
+        body = markdown_html(module_markdown(name, path.read_text(encoding="utf-8")))
         source = path.relative_to(library.parent).as_posix()
-        floor = floors.get(parts[0], "Roof")
-        pages.append(Page(f"library/{name}.html", name, floor, markdown_html(text), source))
+        pages.append(Page(f"library/{name}.html", name, floors.get(parts[0], "Roof"), body, source))
     return sorted(pages, key=lambda page: list(FLOORS).index(page.group))
 
 

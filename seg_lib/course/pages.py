@@ -22,7 +22,7 @@ FORMULA = re.compile(
     r"|(?<![\\$\w])\$(?P<inline>[^\s$](?:[^$\n]*[^\s$\\])?)\$(?!\d)",
     re.DOTALL,
 )
-SHOWN = ("text/plain", "text/markdown", "image/png", "image/jpeg", "image/svg+xml")
+SHOWN = ("text/plain", "text/markdown", "image/png", "image/jpeg")
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,9 @@ def notebook_body(notebook: dict) -> str:
             for output in cell.outputs:
                 if "data" in output:
                     output.data = {kind: output.data[kind] for kind in SHOWN if kind in output.data}
+                for kind in output.get("data", {}):  # a picture without words gets its plain text
+                    words = {"alt": output.data.get("text/plain", "Figure")}
+                    output.metadata[kind] = words | output.metadata.get(kind, {})
     exporter = HTMLExporter(template_name="basic")
     exporter.register_filter("markdown2html", markdown_html)
     return exporter.from_notebook_node(notebook)[0]
@@ -119,6 +122,7 @@ def markdown_html(source: str) -> str:
     renderer = IPythonRenderer(escape=True, allow_harmful_protocols=False)
     html = MarkdownWithMath(renderer=renderer).render(draw_formulas(source, keep))
     html = re.sub(r'<a class="anchor-link".*?</a>', "", html)
+    html = re.sub(r'<a href="#harmful-link">(.*?)</a>', r"\1", html)  # javascript: and its kin
     html = html.replace("<table>", '<div class="wide" tabindex="0"><table>')
     html = html.replace("</table>", "</table></div>")
     html = html.replace("&#57344;", "\ue000").replace("&#57345;", "\ue001")  # so in headings

@@ -7,7 +7,7 @@ docstrings. No page asks anything of any other machine, search included.
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -76,7 +76,8 @@ def build_site(folder: str | Path, root: str | Path | None = None) -> Path:
     notebooks = find_notebooks(root / "notebooks")
     if not notebooks:
         raise InputError(f"{root / 'notebooks'}: no notebook NN_name.ipynb; is this the course?")
-    pages, name = _pages(root, notebooks), repository(root)
+    name = repository(root)
+    pages = _pages(root, notebooks, name)
     by_source = {page.source: page for page in pages}
     pages.insert(0, _index(root, pages, name))
     pages = [replace(page, body=with_links(page, by_source, root, name)) for page in pages]
@@ -92,74 +93,63 @@ def build_site(folder: str | Path, root: str | Path | None = None) -> Path:
     return folder / "index.html"
 
 
-def _pages(root: Path, notebooks: Sequence[CourseNotebook]) -> list[Page]:
-    """All pages but the first one, as their sources are, in the order in which they are listed."""
-    name = repository(root)
-    taught_in: dict[str, list[str]] = {}
+def _pages(root: Path, notebooks: Sequence[CourseNotebook], repository: str) -> list[Page]:
+    """All pages but the first one, in the order in which they are listed."""
+    library = {page.title: page for page in library_pages(root / "seg_lib")}
     lessons = []
     for notebook in notebooks:
-        modules = imported_modules(notebook, root)
-        lessons.append(_lesson(notebook, modules, name))
+        lesson, modules = _lesson(notebook, repository), _modules(notebook, library)
+        lessons.append(replace(lesson, body=lesson.body + _links("Library", modules)))
         for module in modules:
-            link = f"[{notebook.number}](/{lessons[-1].source})"
-            taught_in.setdefault(module, []).append(link)
-    guides = [
-        _text(path.relative_to(root).as_posix(), root, TEACHING)
-        for path in sorted((root / "notebooks" / "guides").glob("*.md"))
-        if path.name != "glossary.md"
-    ]
-    glossary = []
-    if (root / TERMS).is_file():
-        glossary = [_text(TERMS, root, GLOSSARY)]
-        lessons = [replace(page, body=with_glossary(page, glossary[0])) for page in lessons]
-    library = library_pages(root / "seg_lib", taught_in)
+            taught = _links(f"Lesson {notebook.number}", [lesson])
+            library[module.title] = replace(module, body=library[module.title].body + taught)
+    names = sorted(path.name for path in root.glob("notebooks/guides/*.md"))
+    guides = [f"notebooks/guides/{name}" for name in names]
+    teaching = [_text(path, root, TEACHING) for path in guides if path != TERMS]
+    glossary = [_text(path, root, GLOSSARY) for path in guides if path == TERMS]
+    for found in glossary:
+        lessons = [replace(page, body=with_glossary(page, found)) for page in lessons]
     project = [_text(path, root, PROJECT) for path in DOCUMENTS if (root / path).is_file()]
-    return [*lessons, *glossary, *guides, _library(library), *library, *project]
+    modules = list(library.values())
+    return [*lessons, *glossary, *teaching, _library(modules), *modules, *project]
 
 
-def imported_modules(notebook: CourseNotebook, root: Path) -> dict[str, str]:
-    """The modules of the library that a lesson imports: {name: file in the repository}."""
-    names, found = set(), {}
+def _modules(notebook: CourseNotebook, library: Mapping[str, Page]) -> list[Page]:
+    """The pages of the modules that a lesson imports."""
+    names = set()
     for cell in code_cells(read_notebook(notebook.path)):
         for module, parts in IMPORT.findall(source_of(cell)):
-            names |= {module} | {f"{module}.{part}" for part in re.findall(r"\w+", parts)}
-    for name in sorted(names - {"seg_lib"}):
-        path = "/".join(name.split("."))
-        for source in (f"{path}.py", f"{path}/__init__.py"):
-            if (root / source).is_file():
-                found[name] = source
-    return found
+            names |= {module, *(f"{module}.{part}" for part in re.findall(r"\w+", parts))}
+    return [library[name] for name in sorted(names & library.keys() - {"seg_lib"})]
 
 
-def _lesson(notebook: CourseNotebook, modules: dict[str, str], repository: str) -> Page:
-    """A lesson with what it cost, the links that open it elsewhere, and what it uses."""
+def _links(title: str, pages: Sequence[Page]) -> str:
+    """One line of links at the end of a page."""
+    links = ", ".join(f'<a href="/{page.source}">{escape(page.title)}</a>' for page in pages)
+    return f"<p>{title}: {links}</p>" if links else ""
+
+
+def _lesson(notebook: CourseNotebook, repository: str) -> Page:
+    """A lesson with what its published run took, and the links that open it elsewhere."""
     import nbformat
 
     content = read_notebook(notebook.path)
-    title = title_of(content) or notebook.name
-    body = notebook_body(nbformat.reads(json.dumps(content), as_version=4))
-    body = body.replace("</h1>", f"</h1>{_facts(notebook, content, repository)}", 1)
-    if links := ", ".join(f'<a href="/{file}">{name}</a>' for name, file in modules.items()):
-        body += f'<h2 id="library">The library in this lesson</h2><p>{links}</p>'
-    return Page(
-        f"lessons/{notebook.path.stem}.html",
-        title,
-        LESSONS,
-        body,
-        f"notebooks/{notebook.path.name}",
-    )
-
-
-def _facts(notebook: CourseNotebook, content: dict, repository: str) -> str:
-    """One line: what the published run took, and where else the lesson opens."""
+    try:
+        nbformat.validate(content)
+    except nbformat.ValidationError as error:
+        why = error.message.splitlines()[0]
+        raise InputError(f"{notebook.path}: not a valid notebook ({why}); restore it.") from error
+    title, stamp = title_of(content) or notebook.name, content["metadata"].get(STAMP)
     facts = []
-    if stamp := content["metadata"].get(STAMP):
+    if stamp:
         facts = [f"{stamp['seconds']:.0f} s", f"{stamp['peak_mb'] / 1000:.1f} GB of memory"]
-    facts += [
-        f'<a class="launch" href="{escape(address)}">Open in {service}</a>'
-        for service, address in launch_links(repository, notebook.path).items()
-    ]
-    return f'<p class="facts">{" · ".join(facts)}</p>' if facts else ""
+    for service, address in launch_links(repository, notebook.path).items():
+        facts.append(f'<a class="launch" href="{address}">Open in {service}</a>')
+    line = f'<p class="facts">{" · ".join(facts)}</p>' if facts else ""
+    body = notebook_body(nbformat.reads(json.dumps(content), as_version=4))
+    body = body.replace("</h1>", f"</h1>{line}", 1)
+    path, source = f"lessons/{notebook.path.stem}.html", f"notebooks/{notebook.path.name}"
+    return Page(path, title, LESSONS, body, source)
 
 
 def _text(path: str, root: Path, group: str) -> Page:
@@ -197,9 +187,7 @@ def _listed(pages: Sequence[Page], group: str) -> str:
 def _library(pages: Sequence[Page]) -> Page:
     """The list of all modules, the roof first."""
     body = "".join(_listed(pages, floor) for floor in reversed(FLOORS))
-    said = (
-        "Every module, floor by floor: an import only ever goes down, from the roof to the ground."
-    )
+    said = "Every module, floor by floor; imports only go down, from the roof to the ground."
     body = f"<h1>{LIBRARY}</h1><p>{said}</p>{body}"
     return Page("library/index.html", LIBRARY, LIBRARY, body, "seg_lib")
 
@@ -239,10 +227,10 @@ def _neighbours(page: Page, pages: Sequence[Page]) -> str:
     """Links to the pages before and after this one in its group."""
     group = [found for found in pages if found.group == page.group]
     at = group.index(page)
-    links = ""
-    for word, others in (("Before", group[:at][-1:]), ("Next", group[at + 1 :][:1])):
-        for other in others:
-            links += (
-                f'<p>{word}: <a href="{relative(other.path, page)}">{escape(other.title)}</a></p>'
-            )
+    near = [("Before", page) for page in group[:at][-1:]]
+    near += [("Next", page) for page in group[at + 1 :][:1]]
+    links = "".join(
+        f'<p>{word}: <a href="{relative(other.path, page)}">{escape(other.title)}</a></p>'
+        for word, other in near
+    )
     return f'<nav class="turn" aria-label="Before and next">{links}</nav>' if links else ""
