@@ -51,7 +51,8 @@ function show() {
     return item;
   }));
   const shown = hits.length > SHOWN ? `, the first ${SHOWN} are shown` : "";
-  said.textContent = words.length ? `${hits.length || "No"} places found${shown}.` : "";
+  const places = hits.length === 1 ? "1 place" : `${hits.length || "No"} places`;
+  said.textContent = words.length ? `${places} found${shown}.` : "";
   found.hidden = !words.length;
 }
 

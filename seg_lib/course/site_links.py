@@ -11,7 +11,7 @@ from seg_lib.course.pages import Page
 from seg_lib.course.ways_in import file_address
 
 LINK = re.compile(r'<a href="(?P<path>[^"#:]+)(?P<part>#[^"]*)?">(?P<text>.*?)</a>', re.DOTALL)
-PICTURE = re.compile(r'<img (?:alt="[^"]*" )?src="(?!data:)(?P<path>[^"]*)"[^>]*>')
+PICTURE = re.compile(r'<img src="(?!data:)(?P<path>[^"]*)" alt="(?P<alt>[^"]*)"[^>]*>')
 STRESSED = re.compile(r"<(?P<tag>em|strong)>(?P<text>[^<]+)</(?P=tag)>")
 FIGURES = "figures/"  # the only folder that pictures are taken from
 
@@ -25,7 +25,8 @@ def with_links(page: Page, by_source: Mapping[str, Page], root: Path, repository
     """The page's body with links that hold in the site.
 
     A link to a file of the repository becomes one to the page that shows it, or to the file on the
-    web if its repository is known, or plain text. Pictures come from ``figures/`` or not at all.
+    web if its repository is known, or plain text. Pictures come from ``figures/``; of others the
+    words are shown.
     """
     folder = posixpath.dirname(page.source)
 
@@ -42,7 +43,7 @@ def with_links(page: Page, by_source: Mapping[str, Page], root: Path, repository
     def picture(match: re.Match) -> str:
         target = posixpath.normpath(posixpath.join(folder, unescape(match["path"])))
         if not target.startswith(FIGURES) or not (root / target).is_file():
-            return ""
+            return f"<em>{match['alt']}</em>"
         return match[0].replace(match["path"], escape(relative(target, page)))
 
     return PICTURE.sub(picture, LINK.sub(link, page.body))
