@@ -11,7 +11,7 @@ from seg_lib.course.pages import Page
 from seg_lib.course.ways_in import file_address
 
 LINK = re.compile(r'<a href="(?P<path>[^"#:]+)(?P<part>#[^"]*)?">(?P<text>.*?)</a>', re.DOTALL)
-PICTURE = re.compile(r'<img src="(?!data:)(?P<path>[^"]*)" alt="(?P<alt>[^"]*)"[^>]*>')
+PICTURE = re.compile(r'<img (?=[^>]*alt="(?P<alt>[^"]*)")[^>]*src="(?!data:)(?P<path>[^"]*)"[^>]*>')
 STRESSED = re.compile(r"<(?P<tag>em|strong)>(?P<text>[^<]+)</(?P=tag)>")
 FIGURES = "figures/"  # the only folder that pictures are taken from
 
