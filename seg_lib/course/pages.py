@@ -22,7 +22,8 @@ FORMULA = re.compile(
     r"|(?<![\\$\w])\$(?P<inline>[^\s$](?:[^$\n]*[^\s$\\])?)\$(?!\d)",
     re.DOTALL,
 )
-SHOWN = ("text/plain", "text/markdown", "image/png", "image/jpeg")
+PICTURES = ("image/png", "image/jpeg")
+SHOWN = ("text/plain", "text/markdown", *PICTURES)
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def notebook_page(path: Path) -> str:
 def notebook_body(notebook: dict) -> str:
     """The cells of an ``nbformat`` notebook as HTML; nothing is run.
 
-    Outputs are shown as text, table or picture: HTML and scripts of a notebook are not.
+    Outputs are shown as text, table or picture; HTML and scripts of a notebook are not.
     """
     from nbconvert import HTMLExporter
 
@@ -89,13 +90,18 @@ def notebook_body(notebook: dict) -> str:
             cell.outputs = [output for output in cell.get("outputs", []) if not _is_live(output)]
             for output in cell.outputs:
                 if "data" in output:
-                    output.data = {kind: output.data[kind] for kind in SHOWN if kind in output.data}
-                for kind in output.get("data", {}):  # a picture without words gets its plain text
-                    words = {"alt": output.data.get("text/plain", "Figure")}
-                    output.metadata[kind] = words | output.metadata.get(kind, {})
+                    _keep_what_is_safe(output)
     exporter = HTMLExporter(template_name="basic")
     exporter.register_filter("markdown2html", markdown_html)
     return exporter.from_notebook_node(notebook)[0]
+
+
+def _keep_what_is_safe(output: dict) -> None:
+    """Leave out what a browser would obey; a picture without words gets its plain text as words."""
+    output.data = {kind: output.data[kind] for kind in SHOWN if kind in output.data}
+    words = {"alt": output.data.get("text/plain", "Figure")}
+    for kind in PICTURES:
+        output.metadata[kind] = words | output.metadata.get(kind, {})
 
 
 def _is_live(output: dict) -> bool:
@@ -123,7 +129,8 @@ def markdown_html(source: str) -> str:
     html = MarkdownWithMath(renderer=renderer).render(draw_formulas(source, keep))
     html = re.sub(r'<a class="anchor-link".*?</a>', "", html)
     html = re.sub(r'<a href="#harmful-link">(.*?)</a>', r"\1", html)  # javascript: and its kin
-    html = html.replace("<table>", '<div class="wide" tabindex="0"><table>')
+    wide = '<div class="wide" tabindex="0" role="region" aria-label="Table">'
+    html = html.replace("<table>", f"{wide}<table>")
     html = html.replace("</table>", "</table></div>")
     html = html.replace("&#57344;", "\ue000").replace("&#57345;", "\ue001")  # so in headings
     return re.sub("\ue000\\d+\ue001", lambda sign: drawn.get(sign[0], ""), html)
