@@ -6,7 +6,7 @@ export GOMP_SPINCOUNT ?= 10000
 READY := .venv/.ready
 
 .DEFAULT_GOAL := course
-.PHONY: course lab test coverage smoke lint bench gpu docs notebooks clean
+.PHONY: course lab test coverage smoke lint bench gpu docs tables notebooks clean
 
 course: $(READY)  ## run the lessons (laptop profile), check the baselines, write runs/laptop/index.html
 	$(BIN)/seg-lib course --profile laptop
@@ -38,7 +38,11 @@ bench: $(READY)  ## speed and accuracy beside the peers; DATA=DIR adds the real 
 gpu: $(READY)  ## the lessons at the sizes of the sources; "not checked" without CUDA
 	$(BIN)/seg-lib course --profile gpu $(if $(ONLY),--only $(ONLY))
 
-docs: $(READY)  ## write the tables of README.md anew from the measured results
+docs: $(READY)  ## the course as pages that open from a disk: runs/site/index.html
+	rm -rf runs/site
+	$(BIN)/seg-lib course --site runs/site
+
+tables: $(READY)  ## write the tables of README.md anew from the measured results
 	$(BIN)/python benchmarks/readme_tables.py
 
 notebooks: course  ## publish the executed lessons and figures of the last laptop run

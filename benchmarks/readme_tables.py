@@ -18,6 +18,7 @@ from seg_lib.charts import markdown_table
 from seg_lib.comparison import interval
 from seg_lib.course.lesson import METRIC_MIME
 from seg_lib.course.notebooks import find_notebooks, read_notebook
+from seg_lib.course.ways_in import launch_links, repository
 from seg_lib.files import write_text
 
 ROOT = Path(__file__).parents[1]
@@ -42,6 +43,8 @@ def lessons() -> str:
         link = f"[{book.path.stem}](notebooks/{book.path.name})"
         rows.append({"lesson": link, "what": title, "seconds": str(round(stamp["seconds"]))})
         rows[-1]["GB"] = f"{stamp['peak_mb'] / 1000:.1f}"
+        if ways := launch_links(repository(ROOT), book.path):
+            rows[-1]["open in"] = ", ".join(f"[{name}]({link})" for name, link in ways.items())
     return markdown_table(rows)
 
 
@@ -320,7 +323,7 @@ def main() -> int:
             continue
         text = re.sub(block, lambda m, t=table: f"{m[1]}{t()}\n{m[2]}", text, flags=re.DOTALL)
     if words.check:
-        print("README.md is up to date." if text == before else "README.md is stale: make docs.")
+        print("README.md is up to date." if text == before else "README.md is stale: make tables.")
         return int(text != before)
     write_text(path, text)
     return 0

@@ -133,9 +133,15 @@ def leaderboard(
     return 0
 
 
-def course(profile: str, only: str | None, check: bool, publish: bool) -> int:
-    """Run the lessons, publish the last run, or check what is committed."""
+def course(profile: str, only: str | None, check: bool, publish: bool, site: Path | None) -> int:
+    """Run the lessons, publish the last run, check what is committed, or show it as a site."""
     from seg_lib.course import committed, runner
+
+    if site:
+        from seg_lib.course.site import build_site
+
+        print(f"Open {build_site(site)} in a browser.")
+        return 0
 
     if check:
         findings = committed.check_committed(Path("notebooks"))
@@ -194,6 +200,7 @@ def build_parser() -> argparse.ArgumentParser:
     word("--only", metavar="04,07")
     word("--check", action="store_true", help="check the committed lessons")
     word("--publish", action="store_true", help="store the last run's outputs")
+    word("--site", type=Path, metavar="DIR", help="write lessons, guides and library as HTML pages")
     return parser
 
 

@@ -8,6 +8,7 @@ import pytest
 from made_up_notebooks import code, notebook, text, write
 
 from seg_lib.course.notebooks import CourseNotebook
+from seg_lib.course.pages import draw_formulas, notebook_page
 from seg_lib.course.report import (
     FAILED,
     NOT_CHECKED,
@@ -15,9 +16,7 @@ from seg_lib.course.report import (
     Result,
     about_this_run,
     closing_line,
-    draw_formulas,
     exit_code,
-    notebook_page,
     terminal_line,
     write_report,
 )

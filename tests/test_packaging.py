@@ -61,6 +61,16 @@ def test_the_safe_versions_are_the_floor():
     assert "1.5.1" not in floors["monai"]
 
 
+def test_files_beside_the_code_are_packed():
+    """The style sheet of the pages, lists of words: without them an installed library is broken."""
+    tool = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["tool"]["setuptools"]
+    patterns = tool["package-data"]["seg_lib"]
+    library = REPOSITORY / "seg_lib"
+    packed = {path for pattern in patterns for path in library.glob(pattern)}
+    others = {path for path in library.rglob("*.*") if path.suffix not in (".py", ".pyc")}
+    assert {path for path in others if path.is_file()} == packed
+
+
 def test_conda_takes_the_same_set():
     environment = yaml.safe_load((REPOSITORY / "environment.yml").read_text())
     python = next(d for d in environment["dependencies"] if str(d).startswith("python"))
