@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from seg_lib.conversion_commands import add_conversions
+from seg_lib.course_commands import PROFILE, add_course
 from seg_lib.data_commands import add_data_commands
 from seg_lib.errors import DataWarning, InputError, Interrupted, TrainingError
 
 INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: try again
-PROFILE = {"default": "laptop", "help": "smoke, laptop, gpu or paper"}
 TRAIN_WORDS = {
     "task": {"help": "slices2d, volumes3d, text3d or multitask3d"},
     "--network": {"help": "default: the task's own"},
@@ -45,15 +45,6 @@ SUBMISSION_WORDS = {
     "--rules": {"type": Path, "help": "rules.yml"},
     "--out": {"type": Path, "help": "score: write a line a case"},
 }
-
-
-def doctor() -> int:
-    """Versions, device, memory, and what is missing with the command that brings it."""
-    from seg_lib.doctor import report
-
-    text, ok = report()
-    print(text)
-    return 0 if ok else 1
 
 
 def phantom(out_dir: Path, **choices: object) -> int:
@@ -130,20 +121,6 @@ def leaderboard(submissions_dir: Path, out_html: Path, reference: Path, rules: P
     return 0
 
 
-def course(profile: str, only: str | None, check: bool, publish: bool) -> int:
-    """Run the lessons, publish the last run, or check what is committed."""
-    from seg_lib.course import committed, runner
-
-    if check:
-        findings = committed.check_committed(Path("notebooks"))
-        print("\n".join(findings) or "Committed lessons: fresh, small, without identifiers.")
-        return 1 if findings else 0
-    if publish:
-        committed.update_committed(Path("runs") / profile, Path("notebooks"))
-        return 0
-    return runner.run_course(profile, only)
-
-
 def sizes(text: str) -> int | tuple[int, ...]:
     """``512`` or ``128,128,48``."""
     first, *others = (int(part) for part in text.split(","))
@@ -165,7 +142,6 @@ def build_parser() -> argparse.ArgumentParser:
             words.add_argument(file, type=Path, **needed)
         return words.add_argument
 
-    add(doctor)
     word = add(phantom)
     word("kind", help="lung2d, lung3d, thorax_notes or pancreas")
     word("out_dir", type=Path)
@@ -186,11 +162,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(evaluate, "predictions_dir", "reference_dir", "--out")
     add_hackathon(add)
     add_data_commands(add, commands)
-    word = add(course)
-    word("--profile", **PROFILE)
-    word("--only", metavar="04,07")
-    word("--check", action="store_true", help="check the committed lessons")
-    word("--publish", action="store_true", help="store the last run's outputs")
+    add_course(add)
     return parser
 
 
