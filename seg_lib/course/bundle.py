@@ -78,9 +78,7 @@ def verify_bundle(folder: str | Path) -> list[str]:
         lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
         wanted = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"{folder / SUMS}: not a list of checksums; copy the bundle anew."
-        ) from error
+        raise InputError(f"{folder / SUMS}: no list of checksums; copy it anew.") from error
     found = set(_files(folder))
     faults = [f"{name}: missing; copy it anew." for name in sorted(wanted.keys() - found)]
     for name in sorted(found):

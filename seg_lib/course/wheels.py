@@ -46,9 +46,11 @@ def gather_wheels(wheel: Path, constraints: Path, folder: Path) -> None:
 
 
 def _pip(*words: str) -> None:
-    command = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", *words]
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *words]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.startswith("ERROR:")]
-        why = " ".join(said or done.stderr.splitlines()[-1:])
-        raise InputError(f"pip could not make the wheels ({why}); is the network there?")
+        lines = [line.strip() for line in (done.stdout + done.stderr).splitlines()]
+        said = [line for line in lines if line.startswith("ERROR:") or "(constraint)" in line]
+        why = " ".join(said[:2] or lines[-1:])
+        ask = "is the network there, and that version for this Python?"
+        raise InputError(f"pip could not make the wheels ({why}); {ask}")
