@@ -15,7 +15,7 @@ import tempfile
 import time
 import urllib.request
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -116,46 +116,36 @@ def kernel() -> Finding:
     return FAIL, f"{said['ename']}: {said['evalue']}; run: {INSTALL} -c constraints.txt seg-lib"
 
 
-@contextlib.contextmanager
-def jupyter_lab(home: Path) -> Iterator[tuple[subprocess.Popen, str]]:
-    """Start JupyterLab on a free port of the loopback, with settings of its own.
-
-    Yields the process and its address.
-    """
+def lab() -> Finding:
+    """Does JupyterLab, with settings of its own, start on the loopback and serve its page?"""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    ours = ("HOME", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+        number = free.getsockname()[1]
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root"]
-    command += [f"--port={port}", "--ServerApp.ip=127.0.0.1", "--ServerApp.port_retries=0"]
+    command += [f"--port={number}", "--ServerApp.ip=127.0.0.1", "--ServerApp.port_retries=0"]
     command += ["--IdentityProvider.token=", "--LabApp.news_url=None"]
-    command += [f"--ServerApp.root_dir={home}"]
-    environment = os.environ | dict.fromkeys(ours, str(home))
-    with open(home / "lab.log", "w") as log:
-        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    try:
-        yield server, f"http://127.0.0.1:{port}/lab"
-    finally:
-        server.terminate()
-        try:
-            server.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
-
-
-def lab() -> Finding:
-    """Does JupyterLab start and serve its page?"""
-    with tempfile.TemporaryDirectory() as home, jupyter_lab(Path(home)) as (server, address):
-        deadline = time.monotonic() + LAB_LIMIT_S
-        while server.poll() is None and time.monotonic() < deadline:
-            with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5) as page:
-                if b"JupyterLab" in page.read():
+    places = ("HOME", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    with tempfile.TemporaryDirectory() as home, open(Path(home) / "log", "w+") as log:
+        where = {"cwd": home, "env": os.environ | dict.fromkeys(places, home)}
+        with subprocess.Popen(command, stdout=log, stderr=log, **where) as server:
+            try:
+                if serves(f"http://127.0.0.1:{number}/lab", server):
                     return OK, "starts, and its page opens on the loopback"
-            time.sleep(0.2)
-        last = (Path(home) / "lab.log").read_text(errors="replace").strip().splitlines()[-1:]
-    repair = f"{INSTALL} --force-reinstall jupyterlab"
-    return FAIL, f"does not start ({''.join(last)[:160]}); run: {repair}"
+            finally:
+                server.kill()  # nobody has opened anything in it
+        last = (Path(home) / "log").read_text(errors="replace").strip().splitlines()[-1:]
+    repair = f"run: {INSTALL} --force-reinstall jupyterlab"
+    return FAIL, f"does not start ({''.join(last)[:160]}); {repair}"
+
+
+def serves(address: str, server: subprocess.Popen) -> bool:
+    """Wait until JupyterLab's page is there, the server has ended, or patience has."""
+    deadline = time.monotonic() + LAB_LIMIT_S
+    while server.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5) as page:
+            return b"JupyterLab" in page.read()
+        time.sleep(0.2)
+    return False
 
 
 def port() -> Finding:

@@ -191,7 +191,7 @@ def test_otter_gets_a_test_file_per_exercise(tmp_path):
         assert names["test"]["name"] == path.stem and names["test"]["points"] == 1
         (suite,) = names["test"]["suites"]
         assert suite["type"] == "doctest"
-        assert f'verdict("{path.stem}", ' in suite["cases"][0]["code"]
+        assert f"verdict({path.stem!r}, " in suite["cases"][0]["code"]
 
 
 def otter() -> str | None:

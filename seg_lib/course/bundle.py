@@ -13,27 +13,7 @@ from seg_lib.errors import InputError
 from seg_lib.files import folder_written_whole, sha256_of, write_text
 
 SUMS = "SHA256SUMS"
-INSTALL = """# Install without a network
-
-For {system} on {machine} with Python {python} (`python3 --version`), and for nothing else: the
-wheels in here are made for these. {n} wheels, {gb:.1f} GB.
-
-Copy this folder from the stick to your disk and open a terminal in it. Then
-
-```sh
-python3 -m venv .venv
-.venv/bin/pip install --no-index --find-links wheels seg-lib
-```
-
-and open the lessons with
-
-```sh
-.venv/bin/jupyter lab --notebook-dir=course/notebooks
-```
-
-If something fails, ask first whether the copy is whole: `sha256sum --quiet -c SHA256SUMS` says
-nothing when it is. Phantoms need no copying: each lesson makes its own.
-"""
+INSTALL = Path(__file__).with_name("bundle_install.md")
 
 
 def write_bundle(folder: str | Path, root: str | Path | None = None) -> str:
@@ -58,8 +38,8 @@ def write_bundle(folder: str | Path, root: str | Path | None = None) -> str:
         gb = sum(path.stat().st_size for path in wheels) / 1e9
         machine = {"system": platform.system(), "machine": platform.machine()}
         python = ".".join(platform.python_version_tuple()[:2])
-        text = INSTALL.format(python=python, n=len(wheels), gb=gb, **machine)
-        write_text(part / "INSTALL.md", text)
+        told = machine | {"python": python, "n": len(wheels), "gb": gb}
+        write_text(part / "INSTALL.md", INSTALL.read_text(encoding="utf-8").format(**told))
         sums = "".join(f"{sha256_of(part / name)}  {name}\n" for name in _files(part))
         write_text(part / SUMS, sums)
     return f"{folder}: {len(wheels)} wheels, {gb:.1f} GB, for Python {python}; see INSTALL.md."

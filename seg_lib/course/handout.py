@@ -9,6 +9,7 @@ import json
 import shutil
 import tomllib
 from pathlib import Path
+from pprint import pformat
 
 from seg_lib.course.committed import KERNEL, STAMP
 from seg_lib.course.notebooks import (
@@ -26,72 +27,12 @@ from seg_lib.course.wheels import CONSTRAINTS, build_wheel
 from seg_lib.errors import InputError
 from seg_lib.files import folder_written_whole, write_text
 
-README = """# Cancer segmentation on CT: the lessons
-
-Not a medical device. Tested on Linux; Python {python}.
-
-## Install, once
-
-If you were given a folder with `INSTALL.md` in it, follow that: it needs no network. Else:
-
-```sh
-python3 -m venv .venv
-.venv/bin/pip install -c constraints.txt {wheel}
-```
-
-## Open
-
-```sh
-.venv/bin/jupyter lab --notebook-dir=notebooks
-```
-
-`.venv/bin/seg-lib doctor` says what this machine has and what is missing.
-
-## How a lesson goes
-
-* Run it cell by cell. Before a cell that follows *Predict first*, write your guess down.
-* Each lesson begins by itself: it makes its own CT phantoms (kept in `data/`) and needs nothing of
-  the lessons before. If you are late, open the lesson that the others are at.
-* If a cell takes minutes, set `PROFILE = "smoke"` in the first cell and run all cells again.
-
-An exercise begins with `...`. Put your answer there and run the cell; `check` says one of
-
-* `not solved yet`, and what is asked;
-* `not yet`, what is wrong, and a hint;
-* `right`, and why.
-
-Ask as often as you like: nothing is counted, kept or sent.
-
-## Lessons
-
-{lessons}
+README = Path(__file__).with_name("student_readme.md")
+OTTER = """
+>>> from seg_lib.course.exercises import verdict
+>>> status, sentence = verdict({id!r}, {answer})
+>>> assert status == "right", sentence
 """
-OTTER = '''OK_FORMAT = True
-
-test = {{
-    "name": "{id}",
-    "points": 1,
-    "suites": [
-        {{
-            "type": "doctest",
-            "scored": True,
-            "setup": "",
-            "teardown": "",
-            "cases": [
-                {{
-                    "hidden": False,
-                    "locked": False,
-                    "code": r"""
-                    >>> from seg_lib.course.exercises import verdict
-                    >>> status, sentence = verdict("{id}", {answer})
-                    >>> assert status == "right", sentence
-                    """,
-                }}
-            ],
-        }}
-    ],
-}}
-'''
 
 
 def write_student_copy(folder: str | Path, root: str | Path | None = None) -> list[Path]:
@@ -115,8 +56,8 @@ def write_student_copy(folder: str | Path, root: str | Path | None = None) -> li
             shutil.copy(root / name, part)
         project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
         told = {"python": project["requires-python"], "wheel": wheel.name}
-        lessons = "\n".join(map(_line_of, books))
-        write_text(part / "README.md", README.format(lessons=lessons, **told))
+        told["lessons"] = "\n".join(map(_line_of, books))
+        write_text(part / "README.md", README.read_text(encoding="utf-8").format(**told))
     return [folder / "notebooks" / book.path.name for book in books]
 
 
@@ -144,20 +85,20 @@ def write_otter_tests(folder: str | Path, root: str | Path | None = None) -> lis
     with folder_written_whole(folder) as part:
         for book in _lessons(course_root(root)):
             for id_, answer in exercises_in(read_notebook(book.path)).items():
+                cases = [{"code": OTTER.format(id=id_, answer=answer), "hidden": False}]
+                test = {"name": id_, "points": 1, "suites": [{"type": "doctest", "cases": cases}]}
                 written.append(Path(book.path.stem) / f"{id_}.py")
-                write_text(part / written[-1], OTTER.format(id=id_, answer=answer))
+                write_text(part / written[-1], f"OK_FORMAT = True\ntest = {pformat(test)}\n")
     return [folder / path for path in written]
 
 
 def exercises_in(notebook: dict) -> dict[str, str]:
     """The exercises of a notebook: id to the expression that ``check`` is given as answer."""
-    calls = (
-        node
-        for cell in code_cells(notebook)
-        for node in ast.walk(ast.parse(source_of(cell)))
-        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "check"
-    )
-    return {call.args[0].value: ast.unparse(call.args[1]) for call in calls}
+    sources = [source_of(cell) for cell in code_cells(notebook)]
+    trees = [ast.parse(source) for source in sources if "check(" in source]  # not %magic
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    asked = [c.args for c in calls if getattr(c.func, "id", "") == "check" and len(c.args) == 2]
+    return {ast.literal_eval(id_): ast.unparse(answer) for id_, answer in asked}
 
 
 def _lessons(root: Path) -> list[CourseNotebook]:
