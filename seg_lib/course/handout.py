@@ -31,7 +31,8 @@ README = Path(__file__).with_name("student_readme.md")
 OTTER = """
 >>> from seg_lib.course.exercises import verdict
 >>> status, sentence = verdict({id!r}, {answer})
->>> assert status == "right", sentence
+>>> print(status if status == "right" else sentence)
+right
 """
 
 
@@ -88,7 +89,9 @@ def write_otter_tests(folder: str | Path, root: str | Path | None = None) -> lis
                 cases = [{"code": OTTER.format(id=id_, answer=answer), "hidden": False}]
                 test = {"name": id_, "points": 1, "suites": [{"type": "doctest", "cases": cases}]}
                 written.append(Path(book.path.stem) / f"{id_}.py")
-                write_text(part / written[-1], f"OK_FORMAT = True\ntest = {pformat(test)}\n")
+                write_text(
+                    part / written[-1], f"OK_FORMAT = True\ntest = {pformat(test, width=100)}\n"
+                )
     return [folder / path for path in written]
 
 
