@@ -22,7 +22,12 @@ def doctor(workshop: bool) -> int:
 
 
 def course(
-    profile: str, only: str | None, check: bool, publish: bool, student: Path | None, otter
+    profile: str,
+    only: str | None,
+    check: bool,
+    publish: bool,
+    student: Path | None,
+    otter: Path | None,
 ) -> int:
     """Run the lessons, publish the last run, check what is committed, or hand out copies."""
     from seg_lib.course import committed, handout, runner
@@ -47,6 +52,7 @@ def bundle(out_dir: Path, verify: bool) -> int:
     from seg_lib.course.bundle import verify_bundle, write_bundle
 
     if not verify:
+        print("Gathering wheels; with PyTorch this takes minutes.", flush=True)
         print(write_bundle(out_dir))
         return 0
     faults = verify_bundle(out_dir)

@@ -47,7 +47,8 @@ def preflight() -> tuple[str, bool]:
         try:
             grade, sentence = check()
         except Exception as error:  # whatever a broken machine may do
-            grade, sentence = FAIL, f"stopped with {type(error).__name__}: {error}"
+            why = f"stopped with {type(error).__name__}: {error}"
+            grade, sentence = FAIL, f"{why}; mend what is MISSING above, then try again"
         ready = ready and grade != FAIL
         lines.append(f"{grade}  {name:<10} {sentence}")
     lines.append("The class can begin." if ready else "Mend what says FAIL before the class.")
@@ -92,7 +93,8 @@ def speed() -> Finding:
     from seg_lib.costs import slowness
 
     factor, cores = slowness(), os.cpu_count() or 1
-    said = f"{cores} cores, a training step takes {factor:.1f} times as long as in README's table"
+    times = f"{factor:.1f}{' or more' if factor >= 4 else ''} times"  # it is told up to 4
+    said = f"{cores} cores, a training step takes {times} as long as in README's table"
     if factor <= SLOW and cores > 1:
         return OK, said
     return LOOK, f'{said}; plan for it, or set PROFILE = "smoke" in the lessons that train'
@@ -113,7 +115,8 @@ def kernel() -> Finding:
     said = reply["content"]
     if said["status"] == "ok":
         return OK, f"a notebook's kernel made a phantom in {took_s:.1f} s"
-    return FAIL, f"{said['ename']}: {said['evalue']}; run: {INSTALL} -c constraints.txt seg-lib"
+    repair = f"run: {Path(sys.executable).name} -m ipykernel install --sys-prefix"
+    return FAIL, f"{said['ename']}: {said['evalue']}; {repair}"
 
 
 def lab() -> Finding:
@@ -141,8 +144,9 @@ def lab() -> Finding:
 def serves(address: str, server: subprocess.Popen) -> bool:
     """Wait until JupyterLab's page is there, the server has ended, or patience has."""
     deadline = time.monotonic() + LAB_LIMIT_S
+    directly = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # as a hospital has one
     while server.poll() is None and time.monotonic() < deadline:
-        with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=5) as page:
+        with contextlib.suppress(OSError), directly.open(address, timeout=5) as page:
             return b"JupyterLab" in page.read()
         time.sleep(0.2)
     return False

@@ -140,6 +140,12 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path, monkeypatch, caps
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match="class: cannot be written .+ choose a folder you may"):
+        write_otter_tests(tmp_path / "file" / "class", REPOSITORY)
+
+
 @pytest.fixture
 def small_course(tmp_path) -> Path:
     """A course of one lesson without a library."""
@@ -168,11 +174,15 @@ def test_traces_of_a_run_are_taken_out():
     content["cells"].insert(1, code("SEED = 1", ("injected-parameters",)))
     content["cells"][-1] |= {"execution_count": 3, "outputs": [{"output_type": "stream"}]}
     content["cells"][-1]["metadata"] = {"execution": {"started": "now"}, "tags": ["b", "a"]}
+    content["cells"][0]["attachments"] = {"drawing.png": {"image/png": "AAAA"}}
+    del content["cells"][0]["id"]  # as notebooks before format 4.5
     clean = without_outputs(content)
     assert len(clean["cells"]) == len(content["cells"]) - 1
     assert clean["cells"][-1]["outputs"] == [] and clean["cells"][-1]["execution_count"] is None
     assert clean["cells"][-1]["metadata"] == {"tags": ["a", "b"]}
     assert "widgets" not in json.dumps(clean)
+    assert clean["cells"][0]["attachments"] == content["cells"][0]["attachments"]
+    nbformat.validate(nbformat.from_dict(clean))
 
 
 def test_exercises_are_found_with_what_is_handed_in(small_course):

@@ -91,13 +91,11 @@ def verdict(exercise_id: str, answer: object) -> tuple[str, str]:
 def time_limit(seconds: float) -> Iterator[None]:
     """Raise ``TooLong`` in the block after so many seconds of computing.
 
-    Computing time, so a busy machine does not judge. The alarm is repeated, for answers that catch
-    it. Only the main thread of a POSIX system has one; elsewhere there is no limit.
+    Computing time, so a busy machine does not judge, and sleeping does not count. The alarm is
+    repeated, for an answer that catches it. Only the main thread of a POSIX system has one.
     """
-    if (
-        not hasattr(signal, "setitimer")
-        or threading.current_thread() is not threading.main_thread()
-    ):
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or not hasattr(signal, "setitimer"):
         yield
         return
 

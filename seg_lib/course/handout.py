@@ -27,6 +27,7 @@ from seg_lib.course.wheels import CONSTRAINTS, build_wheel
 from seg_lib.errors import InputError
 from seg_lib.files import folder_written_whole, write_text
 
+WRITTEN = ("cell_type", "id", "source", "attachments")  # what of a cell is its author's
 README = Path(__file__).with_name("student_readme.md")
 OTTER = """
 >>> from seg_lib.course.exercises import verdict
@@ -65,10 +66,9 @@ def write_student_copy(folder: str | Path, root: str | Path | None = None) -> li
 def without_outputs(notebook: dict) -> dict:
     """A notebook as its author wrote it: source and tags, no outputs, no stamp of a run."""
     cells = []
-    for cell in written_cells(notebook):
-        metadata = {"tags": tags_of(cell)} if tags_of(cell) else {}
-        kept = {"cell_type": cell["cell_type"], "id": cell["id"], "metadata": metadata}
-        kept["source"] = source_of(cell).splitlines(keepends=True)
+    for n, cell in enumerate(written_cells(notebook)):
+        kept = {"id": f"cell-{n}"} | {name: cell[name] for name in WRITTEN if name in cell}
+        kept["metadata"] = {"tags": tags_of(cell)} if tags_of(cell) else {}
         if cell["cell_type"] == "code":
             kept |= {"execution_count": None, "outputs": []}
         cells.append(kept)
@@ -88,10 +88,9 @@ def write_otter_tests(folder: str | Path, root: str | Path | None = None) -> lis
             for id_, answer in exercises_in(read_notebook(book.path)).items():
                 cases = [{"code": OTTER.format(id=id_, answer=answer), "hidden": False}]
                 test = {"name": id_, "points": 1, "suites": [{"type": "doctest", "cases": cases}]}
+                text = f"OK_FORMAT = True\ntest = {pformat(test, width=100)}\n"
                 written.append(Path(book.path.stem) / f"{id_}.py")
-                write_text(
-                    part / written[-1], f"OK_FORMAT = True\ntest = {pformat(test, width=100)}\n"
-                )
+                write_text(part / written[-1], text)
     return [folder / path for path in written]
 
 
@@ -101,7 +100,7 @@ def exercises_in(notebook: dict) -> dict[str, str]:
     trees = [ast.parse(source) for source in sources if "check(" in source]  # not %magic
     calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
     asked = [c.args for c in calls if getattr(c.func, "id", "") == "check" and len(c.args) == 2]
-    return {ast.literal_eval(id_): ast.unparse(answer) for id_, answer in asked}
+    return {id_.value: ast.unparse(a) for id_, a in asked if isinstance(id_, ast.Constant)}
 
 
 def _lessons(root: Path) -> list[CourseNotebook]:
