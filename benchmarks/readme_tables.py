@@ -1,9 +1,9 @@
-"""Write the measured tables of README.md anew, from the published lessons and benchmark results.
+"""Write the measured tables of README.md and of the guides anew, from lessons and results.
 
     python benchmarks/readme_tables.py [--check]
 
 Between ``<!-- name -->`` and ``<!-- end name -->`` nothing is typed by hand; ``--check`` only says
-whether README is up to date.
+whether all is up to date. In a guide ``<!-- minutes 00,12 -->`` is a table of these lessons.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 from seg_lib import comparison
 from seg_lib.charts import markdown_table
 from seg_lib.comparison import interval
+from seg_lib.course.exercises import exercises_of
 from seg_lib.course.lesson import METRIC_MIME
 from seg_lib.course.notebooks import find_notebooks, read_notebook
 from seg_lib.course.ways_in import launch_links, repository
@@ -46,6 +47,20 @@ def lessons() -> str:
         if ways := launch_links(repository(ROOT), book.path):
             rows[-1]["open in"] = ", ".join(f"[{name}]({link})" for name, link in ways.items())
     return markdown_table(rows)
+
+
+def minutes(numbers: str) -> str:
+    """What a teacher plans with: how long and how large some lessons were, and their exercises."""
+    rows = []
+    for book in find_notebooks(ROOT / "notebooks", numbers):
+        notebook = read_notebook(book.path)
+        stamp = notebook["metadata"]["seg_lib"]
+        rows.append({"lesson": book.path.stem, "minutes": f"{stamp['seconds'] / 60:.1f}"})
+        rows[-1]["GB"] = f"{stamp['peak_mb'] / 1000:.1f}"
+        levels = {id_: exercise.level for id_, exercise in exercises_of(book.number).items()}
+        rows[-1]["exercises (level)"] = ", ".join(f"{id_} ({n})" for id_, n in levels.items())
+    note = "Level 1: change a number; 2: write a function; 3: design."
+    return f"{markdown_table(rows)}\n\n{note}"
 
 
 def phantom() -> str:
@@ -310,23 +325,33 @@ TABLES |= {"pancreas": pancreas}
 TABLES |= {"recipes": recipes, "dicom": dicom, "deidentification": deidentification}
 
 
-def main() -> int:
-    """Rewrite the tables, or say which are out of date."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true")
-    words = parser.parse_args()
-    path = ROOT / "README.md"
-    text = before = path.read_text(encoding="utf-8")
+def updated(text: str) -> str:
+    """A document with its tables as they are now."""
     for name, table in TABLES.items():
         block = rf"(<!-- {name} -->\n).*?(<!-- end {name} -->)"
         if not re.search(block, text, re.DOTALL):
             continue
         text = re.sub(block, lambda m, t=table: f"{m[1]}{t()}\n{m[2]}", text, flags=re.DOTALL)
+    block = r"(<!-- minutes ([\d,]+) -->\n).*?(<!-- end minutes -->)"
+    return re.sub(block, lambda m: f"{m[1]}{minutes(m[2])}\n{m[3]}", text, flags=re.DOTALL)
+
+
+def main() -> int:
+    """Rewrite the tables, or say which are out of date."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true")
+    words = parser.parse_args()
+    stale = []
+    for path in [ROOT / "README.md", *sorted(ROOT.glob("notebooks/guides/*.md"))]:
+        before = path.read_text(encoding="utf-8")
+        text = updated(before)
+        if text != before:
+            stale.append(path.name)
+            if not words.check:
+                write_text(path, text)
     if words.check:
-        print("README.md is up to date." if text == before else "README.md is stale: make tables.")
-        return int(text != before)
-    write_text(path, text)
-    return 0
+        print(f"{', '.join(stale)} is stale: make tables." if stale else "All is up to date.")
+    return int(words.check and bool(stale))
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from seg_lib.conversion_commands import add_conversions
+from seg_lib.course_commands import PROFILE, add_course
 from seg_lib.data_commands import add_data_commands
 from seg_lib.errors import DataWarning, InputError, Interrupted, TrainingError
 
 INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: try again
-PROFILE = {"default": "laptop", "help": "smoke, laptop, gpu or paper"}
 TRAIN_WORDS = {
     "task": {"help": "slices2d, volumes3d, text3d or pancreas"},
     "--network": {"help": "default: the task's own"},
@@ -45,15 +45,6 @@ SUBMISSION_WORDS = {
     "--rules": {"type": Path, "help": "rules.yml"},
     "--out": {"type": Path, "help": "score: write a line a case"},
 }
-
-
-def doctor() -> int:
-    """Versions, device, memory, and what is missing with the command that brings it."""
-    from seg_lib.doctor import report
-
-    text, ok = report()
-    print(text)
-    return 0 if ok else 1
 
 
 def phantom(out_dir: Path, **choices: object) -> int:
@@ -99,6 +90,19 @@ def predict(run_dir: Path, images: list[Path], out: Path, notes: Path | None) ->
     return 1 if faults else 0
 
 
+def export(run: Path, out: Path, form: str) -> int:
+    """Bring a trained network to other programs, or to the Hugging Face hub (OUT is owner/name)."""
+    from seg_lib.export import to_monai_bundle, to_onnx
+    from seg_lib.trained import push_to_hub
+
+    if form == "hub":
+        print(push_to_hub(run, str(out)))
+    else:
+        written = {"onnx": to_onnx, "monai": to_monai_bundle}[form](run, out)
+        print(f"{written}: written; its logits are those of the run.")
+    return 0
+
+
 def evaluate(predictions_dir: Path, reference_dir: Path, out: Path) -> int:
     """Compare a folder of masks with a folder of reference masks, file name by file name."""
     from seg_lib.tasks import evaluate_to_csv
@@ -133,26 +137,6 @@ def leaderboard(
     return 0
 
 
-def course(profile: str, only: str | None, check: bool, publish: bool, site: Path | None) -> int:
-    """Run the lessons, publish the last run, check what is committed, or show it as a site."""
-    from seg_lib.course import committed, runner
-
-    if site:
-        from seg_lib.course.site import build_site
-
-        print(f"Open {build_site(site)} in a browser.")
-        return 0
-
-    if check:
-        findings = committed.check_committed(Path("notebooks"))
-        print("\n".join(findings) or "Committed lessons: fresh, small, without identifiers.")
-        return 1 if findings else 0
-    if publish:
-        committed.update_committed(Path("runs") / profile, Path("notebooks"))
-        return 0
-    return runner.run_course(profile, only)
-
-
 def sizes(text: str) -> int | tuple[int, ...]:
     """``512`` or ``128,128,48``."""
     first, *others = (int(part) for part in text.split(","))
@@ -174,7 +158,6 @@ def build_parser() -> argparse.ArgumentParser:
             words.add_argument(file, type=Path, **needed)
         return words.add_argument
 
-    add(doctor)
     word = add(phantom)
     word("kind", help="lung2d, lung3d, thorax_notes or pancreas")
     word("out_dir", type=Path)
@@ -192,15 +175,11 @@ def build_parser() -> argparse.ArgumentParser:
     word = add(predict, "run_dir", "--out")
     word("images", type=Path, nargs="+")
     word("--notes", type=Path, help="table with a note for each image, for text3d")
+    add(export, "run", "out")("--form", required=True, choices=["onnx", "monai", "hub"])
     add(evaluate, "predictions_dir", "reference_dir", "--out")
     add_hackathon(add)
     add_data_commands(add, commands)
-    word = add(course)
-    word("--profile", **PROFILE)
-    word("--only", metavar="04,07")
-    word("--check", action="store_true", help="check the committed lessons")
-    word("--publish", action="store_true", help="store the last run's outputs")
-    word("--site", type=Path, metavar="DIR", help="write lessons, guides and library as HTML pages")
+    add_course(add)
     return parser
 
 

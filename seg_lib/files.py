@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,30 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder_written_whole(folder: str | Path) -> Iterator[Path]:
+    """Yield a temporary folder beside ``folder`` that takes its place only if the block succeeds.
+
+    Raises:
+        InputError: ``folder`` holds something already, or cannot be written.
+    """
+    folder = Path(folder).resolve()
+    part = folder.with_name(f".part-{os.getpid()}-{folder.name}")
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise InputError(f"{folder}: there is something in it already; choose a new folder.")
+        part.mkdir(parents=True)
+        yield part
+        os.replace(part, folder)
+    except OSError as error:
+        raise InputError(
+            f"{folder}: cannot be written ({error.strerror or error}); "
+            "free some space or choose a folder you may write to."
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

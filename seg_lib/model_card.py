@@ -22,7 +22,7 @@ pipeline_tag: image-segmentation
 tags: [ct, medical, segmentation]
 ---
 """
-LIMITS = """Not a medical device, not for patients. It has seen the cases named above and nothing else:
+LIMITS = """Not a medical device, not for patients. It has seen the cases named above, nothing else:
 on another scanner, dose, contrast phase or kind of lesion its Dice is not known. A network that
 was trained on phantoms has never seen a person. Intervals are 95 % bootstrap intervals over the
 test patients, not over trainings with other seeds.

@@ -19,7 +19,7 @@ def run(script, *words):
     return subprocess.run(command, capture_output=True, text=True, env=environment)
 
 
-def test_readme_is_generated_from_the_results():
+def test_readme_and_guides_are_generated_from_the_results():
     done = run("readme_tables.py", "--check")
     assert done.returncode == 0, done.stdout + done.stderr
 

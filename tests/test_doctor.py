@@ -1,14 +1,23 @@
 """The doctor: names what is missing with the command that brings it, and never falls ill itself."""
 
+import os
 import re
+import socket
 import subprocess
 import sys
 import time
+import webbrowser
 from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
-from seg_lib import doctor
+from seg_lib import costs, doctor, preflight
+from seg_lib.cli import main
+from seg_lib.course import runner
+from seg_lib.course.notebooks import find_notebooks, read_notebook
 
 INSTALL = doctor.INSTALL
 
@@ -165,3 +174,164 @@ def test_when_nothing_is_installed_it_still_reports(monkeypatch, no_torch_trial,
     text, ok = doctor.report()
     assert not ok
     assert "seg-lib is not installed" in text
+
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def in_a_course(tmp_path, monkeypatch) -> Path:
+    """A course of no lesson, as the current folder."""
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_before_a_class_everything_is_tried(monkeypatch, in_a_course):
+    """JupyterLab and a kernel really start; only the step that takes a minute is not timed."""
+    monkeypatch.setattr(costs, "slowness", lambda: 1.0)
+    text, ready = preflight.preflight()
+    assert ready, text
+    lines = text.splitlines()
+    assert [line[6:16].strip() for line in lines[1:-1]] == list(preflight.CHECKS)
+    assert "made a phantom in" in text and "its page opens on the loopback" in text
+    assert not list((in_a_course / "runs").iterdir()), "nothing stays behind"
+
+
+def test_the_command_says_both_and_fails_with_the_class(monkeypatch, no_torch_trial, capsys):
+    monkeypatch.setattr(preflight, "CHECKS", {"disk": lambda: (preflight.OK, "roomy")})
+    assert main(["doctor", "--workshop"]) == 0
+    said = capsys.readouterr().out
+    assert "All that the course needs is here." in said
+    assert said.endswith("ok    disk       roomy\nThe class can begin.\n")
+    monkeypatch.setattr(preflight, "CHECKS", {"disk": lambda: (preflight.FAIL, "full; empty it")})
+    assert main(["doctor", "--workshop"]) == 1
+    assert capsys.readouterr().out.endswith("Mend what says FAIL before the class.\n")
+
+
+def test_a_check_that_breaks_is_a_failure_with_its_reason(monkeypatch):
+    def broken():
+        raise RuntimeError("no such device")
+
+    monkeypatch.setattr(preflight, "CHECKS", {"speed": broken})
+    text, ready = preflight.preflight()
+    assert not ready
+    assert "FAIL  speed      stopped with RuntimeError: no such device" in text
+
+
+def free(gb: float) -> SimpleNamespace:
+    """What psutil and shutil would say of so much memory or disk."""
+    return SimpleNamespace(available=gb * 1e9, total=8e9, free=gb * 1e9)
+
+
+@pytest.mark.parametrize(
+    ("gb", "grade", "said"),
+    [(0.2, "FAIL", "close other"), (2.2, "look", "lesson 06, 07"), (9, "ok  ", "every lesson")],
+)
+def test_memory_is_held_against_the_budgets(monkeypatch, gb, grade, said):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free(gb))
+    found = preflight.memory()
+    assert found[0] == grade and said in found[1]
+
+
+def test_little_disk_fails_the_class(monkeypatch):
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda folder: free(0.4))
+    assert preflight.disk() == (
+        "FAIL",
+        f"0.4 GB free, and a class needs {preflight.DISK_GB}; empty runs/ or the trash",
+    )
+
+
+@pytest.mark.parametrize(
+    ("factor", "cores", "grade"), [(1, 2, "ok  "), (3, 2, "look"), (1, 1, "look")]
+)
+def test_a_slow_machine_is_told_and_may_be_used(monkeypatch, factor, cores, grade):
+    monkeypatch.setattr(costs, "slowness", lambda: factor)
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    found = preflight.speed()
+    assert found[0] == grade
+    assert f"{factor:.1f} times" in found[1]
+    assert preflight.SLOW == runner.OVER_BUDGET
+
+
+def test_an_old_python_fails_the_class(monkeypatch):
+    monkeypatch.setattr(sys, "version_info", (3, 9, 1))
+    grade, said = preflight.python_version()
+    assert grade == "FAIL" and said.startswith("3.9.1, and ") and ">=3.11" in said
+
+
+def test_a_lab_that_does_not_start_says_its_last_words(monkeypatch, tmp_path):
+    fake = tmp_path / "python"
+    fake.write_text("#!/bin/sh\necho starting\necho no module named jupyter >&2\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setattr(preflight.sys, "executable", str(fake))
+    grade, said = preflight.lab()
+    assert grade == "FAIL"
+    assert said.startswith("does not start (no module named jupyter); run: ")
+
+
+def test_a_kernel_without_the_library_fails_the_class(monkeypatch):
+    monkeypatch.setattr(preflight, "PHANTOM", "import seg_lib_of_another_name")
+    grade, said = preflight.kernel()
+    assert grade == "FAIL"
+    assert said.startswith("ModuleNotFoundError: No module named 'seg_lib_of_another_name'; run: ")
+
+
+def test_a_port_that_is_taken_costs_a_look(monkeypatch):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        monkeypatch.setattr(preflight, "LAB_PORT", other.getsockname()[1])
+        assert preflight.port()[0] == "look"
+    with socket.socket() as free_one:
+        free_one.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(preflight, "LAB_PORT", free_one.getsockname()[1])
+    assert preflight.port()[0] == "ok  "
+
+
+def test_a_browser_or_none(monkeypatch):
+    monkeypatch.setattr(webbrowser, "get", lambda: SimpleNamespace(name="firefox"))
+    assert preflight.browser() == ("ok  ", "firefox will be opened")
+
+    def none():
+        raise webbrowser.Error("could not locate runnable browser")
+
+    monkeypatch.setattr(webbrowser, "get", none)
+    assert preflight.browser()[0] == "look"
+
+
+def test_a_folder_that_cannot_be_written_fails_the_class(in_a_course):
+    (in_a_course / "runs").write_text("a file where the folder should be")
+    grade, said = preflight.write()
+    assert grade == "FAIL" and "runs/.preflight: cannot be written" in said
+
+
+def test_other_versions_than_the_pinned_are_named(versions, in_a_course):
+    assert preflight.packages()[0] == "look", "no constraints.txt here"
+    pins = {name: metadata.version(name) for name in ("numpy", "torch", "monai", "scipy", "pip")}
+    lines = "".join(f"{name}=={version}\n" for name, version in pins.items())
+    (in_a_course / "constraints.txt").write_text(f"# pinned\nnot-installed-here==1.0\n{lines}")
+    versions["torch"] = pins["torch"] + "+cpu"
+    assert preflight.packages() == ("ok  ", "the versions of constraints.txt")
+    versions.update(dict.fromkeys(("numpy", "torch", "monai", "scipy"), "0.1"))
+    grade, said = preflight.packages()
+    assert grade == "look"
+    assert said.startswith(f"numpy 0.1 instead of {pins['numpy']}, torch 0.1 instead of ")
+    assert said.endswith("and 1 more; install with -c constraints.txt")
+
+
+def test_a_clock_behind_the_lessons_is_noticed(in_a_course):
+    lesson = in_a_course / "notebooks" / "00_start.ipynb"
+    lesson.write_text("{}")
+    assert preflight.clock()[0] == "ok  "
+    tomorrow = time.time() + 86_400
+    os.utime(lesson, (tomorrow, tomorrow))
+    grade, said = preflight.clock()
+    assert grade == "look" and said.endswith("is before the lessons were written; set the clock")
+
+
+def test_budgets_of_memory_cover_what_the_stored_runs_took():
+    """Or the pre-flight would let a class begin that runs out of memory."""
+    for book in find_notebooks(REPOSITORY / "notebooks"):
+        took_mb = read_notebook(book.path)["metadata"]["seg_lib"]["peak_mb"]
+        assert took_mb <= preflight.TABLE[book.number]["laptop"]["budget_mb"], book.name

@@ -4,13 +4,19 @@ An exercise begins unsolved (``answer = ...``, or a function that returns ``...`
 one says so in a line: a run without a person goes on. The exercises stand in ``checkers/``.
 """
 
+import contextlib
 import importlib
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 CHECKERS = (Path(__file__).parent / "checkers").glob("lesson_*.py")
 LESSONS = sorted(path.stem.removeprefix("lesson_") for path in CHECKERS)
+LIMIT_S = 5.0  # of computing, not by the clock: a right answer takes milliseconds
+MOST_ITEMS = 10_000  # of an iterator; none of the checkers asks for more than a dozen
 
 
 class Unsolved(Exception):
@@ -24,6 +30,10 @@ class NotYet(Exception):
         """Keep the sentence and the hint for ``verdict``."""
         super().__init__(wrong)
         self.hint = hint
+
+
+class TooLong(BaseException):
+    """An answer computes without end; no ``except Exception`` of a student's swallows this."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,8 @@ def check(exercise_id: str, answer: object = ...) -> None:
 
 def verdict(exercise_id: str, answer: object) -> tuple[str, str]:
     """``right``, ``not yet``, ``not solved yet`` or ``unknown``, and the sentence to print."""
-    exercises = exercises_of(str(exercise_id)[:2])
+    exercise_id = str(exercise_id)
+    exercises = exercises_of(exercise_id[:2])
     if exercise_id not in exercises:
         known = ", ".join(exercises) or f"there are lessons {', '.join(LESSONS)}"
         return "unknown", f"{exercise_id}: no such exercise; try {known}."
@@ -59,17 +70,57 @@ def verdict(exercise_id: str, answer: object) -> tuple[str, str]:
     try:
         if answer is None or answer is ...:
             raise Unsolved
-        exercise.check(answer)
+        with time_limit(LIMIT_S):
+            exercise.check(at_most(answer))
     except Unsolved:
         return "not solved yet", f"{exercise_id}: not solved yet. {exercise.task}"
     except NotYet as fault:
         wrong, hint = str(fault), fault.hint or exercise.hint
+    except TooLong:
+        wrong = f"Your answer was still computing after {LIMIT_S:g} s."
+        hint = "Does every loop come to its end?"
     except (Exception, SystemExit) as error:  # whatever a student's function may do
         wrong = f"Your answer stopped with {type(error).__name__}: {error}."
         hint = exercise.hint
     else:
         return "right", f"{exercise_id}: right. {exercise.why}"
     return "not yet", f"{exercise_id}: not yet. {wrong} Hint: {hint}"
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise ``TooLong`` in the block after so many seconds of computing.
+
+    Computing time, so a busy machine does not judge, and sleeping does not count. The alarm is
+    repeated, for an answer that catches it. Only the main thread of a POSIX system has one.
+    """
+    main_thread = threading.current_thread() is threading.main_thread()
+    if not main_thread or not hasattr(signal, "setitimer"):
+        yield
+        return
+
+    def stop(*_) -> None:
+        raise TooLong
+
+    before = signal.signal(signal.SIGVTALRM, stop)
+    try:
+        signal.setitimer(signal.ITIMER_VIRTUAL, seconds, 0.1)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+def at_most(answer: object, most: int = MOST_ITEMS) -> object:
+    """An iterator (``map``, ``zip``, a generator) as a list, all else as it is.
+
+    ``NotYet`` if it goes on after ``most`` items: ``itertools.count()`` would fill the memory.
+    """
+    if not hasattr(answer, "__next__"):
+        return answer
+    items = list(islice(answer, most + 1))
+    refuse(len(items) > most, f"What came back goes on after {most:,} items.", "Give a list.")
+    return items
 
 
 def exercises_of(number: str) -> dict[str, Exercise]:
@@ -97,7 +148,7 @@ def function(answer: object) -> Callable:
 
 def call(answer: object, *arguments):
     """Call a student's function; one that returns nothing or ``...`` is ``Unsolved``."""
-    result = function(answer)(*arguments)
+    result = at_most(function(answer)(*arguments))
     if result is None or result is ...:
         raise Unsolved
     return result

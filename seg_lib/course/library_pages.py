@@ -24,7 +24,7 @@ FLOORS = {
     "Roof": {"scans", "lettering", "rendering", "panes", "figure_style", "figures", "charts"}
     | {"viewer", "viewer_widgets", "viewer_niivue", "trained", "export"}
     | {"course", "slices2d", "volumes3d", "tasks", "text3d", "doctor", "cli", "__main__"}
-    | {"conversion_commands", "data_commands", "manifest_commands"}
+    | {"conversion_commands", "data_commands", "manifest_commands", "course_commands", "preflight"}
     | {"submission_archive", "submission_rules", "submission", "leaderboard"}
     | {"cluster", "schedulers", "predictions"}
     | {"multitask", "multitask_scores"},

@@ -1,4 +1,4 @@
-"""What the teacher keeps: a solution for every exercise, and the stub it begins as.
+"""What the teacher keeps: a solution for every exercise.
 
 The notebooks hold the stubs. Tests show that every solution is right and that no stub is.
 """
@@ -260,73 +260,3 @@ SOLUTIONS = {
     "20b": to_integers,
     "20c": nnunet_name,
 }
-
-
-def unsolved(*arguments):
-    return ...
-
-
-def planted_train_step(model, optimizer, image, label, loss):
-    """Three bugs: gradients pile up, the step comes too early, the loss keeps its graph."""
-    optimizer.step()
-    value = loss(model(image), label)
-    value.backward()
-    return value
-
-
-STUBS = {
-    "00a": (..., ...),
-    "00b": unsolved,
-    "01a": unsolved,
-    "01b": unsolved,
-    "01c": unsolved,
-    "02a": ...,
-    "02b": unsolved,
-    "02c": unsolved,
-    "03a": unsolved,
-    "03b": unsolved,
-    "04a": {...},
-    "04b": unsolved,
-    "05a": unsolved,
-    "05b": unsolved,
-    "05c": ...,
-    "06a": ...,
-    "06b": planted_train_step,
-    "07a": unsolved,
-    "07b": ...,
-    "08a": (..., ...),
-    "08b": unsolved,
-    "09a": ...,
-    "09b": unsolved,
-    "10a": unsolved,
-    "10b": unsolved,
-    "10c": unsolved,
-    "11a": unsolved,
-    "11b": unsolved,
-    "11c": unsolved,
-    "12a": unsolved,
-    "12b": unsolved,
-    "12c": unsolved,
-    "13a": ...,
-    "13b": unsolved,
-    "13c": {...},
-    "14a": unsolved,
-    "14b": unsolved,
-    "14c": ...,
-    "15a": ...,
-    "15b": unsolved,
-    "15c": ...,
-    "17a": ...,
-    "17b": unsolved,
-    "17c": {...},
-    "18a": unsolved,
-    "18b": unsolved,
-    "18c": ...,
-    "19a": ...,
-    "19b": unsolved,
-    "19c": unsolved,
-    "20a": unsolved,
-    "20b": unsolved,
-    "20c": unsolved,
-}
-TO_REPAIR = {"06b"}  # exercises that begin with a wrong answer instead of none

@@ -54,7 +54,7 @@ EXERCISES = {
         check=_large_components,
     ),
     "11c": Exercise(
-        level=2,
+        level=3,
         task="GB that sliding_window must hold for a scan.",
         why="Image, logits and weights: (1 + classes + 1) x 4 bytes a voxel.",
         hint="Count the arrays that are as large as the scan.",
