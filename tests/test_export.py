@@ -13,6 +13,7 @@ from seg_lib.errors import InputError
 from seg_lib.export import logits_of_bundle, to_monai_bundle, to_onnx
 from seg_lib.model_card import card
 from seg_lib.models import build_model
+from seg_lib.tasks import TASKS
 from seg_lib.trained import load_trained, predict_files, push_to_hub
 
 WINDOW = [-1000.0, 400.0]
@@ -20,19 +21,21 @@ SLICES = {"task": "slices2d", "window": WINDOW, "size": 64}
 PREPARATION = {"spacing_mm": None, "window": WINDOW, "box": "all", "margin_mm": 5.0}
 VOLUMES = {"task": "volumes3d", "preparation": PREPARATION, "patch": [32, 32, 16]}
 SMALL = {"features": [8, 16, 32], "blocks": [1, 1, 1]}
+SMALL |= {"strides": [[2, 2, 2], [2, 2, 1]], "kernels": [[3, 3, 3]] * 3}
 RUNS = {
     "resnet18_unet": SLICES | {"sizes": {"upscale": 2}},
     "swin_unet": SLICES | {"sizes": {"width": 24, "heads": [1, 2, 4, 8], "image_size": 64}},
     "unetr": SLICES | {"sizes": {"hidden": 24, "heads": 3, "image_size": 64}},
     "unet3d": VOLUMES | {"sizes": SMALL},
-    "multitask_unet3d": VOLUMES | {"task": "pancreas", "sizes": SMALL | {"patch": [32, 32, 16]}},
+    "multitask_unet3d": VOLUMES
+    | {"task": "pancreas", "sizes": SMALL | {"strides": [[1, 1, 1], *SMALL["strides"]]}},
 }
 
 
 def run_of(network, folder, **changes):
     """A run's folder with a network of random numbers; batch norms have seen something."""
     about = {"network": network, **RUNS[network], **changes}
-    about["sizes"] = {k: v for k, v in about["sizes"].items() if k != "patch"}
+    folder.mkdir(exist_ok=True)
     torch.manual_seed(0)
     model = build_model(network, **about["sizes"])
     shape = about.get("patch") or [about["size"]] * 2
@@ -107,7 +110,7 @@ def test_the_inferer_of_a_bundle_is_monais(tmp_path):
 
 
 def test_an_export_that_differs_is_not_kept(tmp_path, monkeypatch):
-    folder = run_of("unet3d", tmp_path / "run" if (tmp_path / "run").mkdir() else tmp_path / "run")
+    folder = run_of("unet3d", tmp_path / "run")
     monkeypatch.setattr("seg_lib.export.logits_of_bundle", lambda *_: torch.zeros(2, 1, 32, 32, 16))
     with pytest.raises(InputError, match="logits differ by"):
         to_monai_bundle(folder, tmp_path / "bundle")
@@ -115,10 +118,8 @@ def test_an_export_that_differs_is_not_kept(tmp_path, monkeypatch):
 
 
 def test_a_network_that_reads_is_not_exported(tmp_path, monkeypatch):
-    folder = run_of("unet3d", tmp_path, task="text3d", language_model="x", encoder={})
-    task = load_trained(run_of("unet3d", tmp_path)).task
-    monkeypatch.setitem(__import__("seg_lib.tasks").tasks.TASKS, "text3d", task)
-    run_of("unet3d", folder, task="text3d")
+    monkeypatch.setitem(TASKS, "text3d", TASKS["volumes3d"])  # built without a language model
+    folder = run_of("unet3d", tmp_path, task="text3d")
     for write in (to_onnx, to_monai_bundle):
         with pytest.raises(InputError, match="needs a note with each image"):
             write(folder, tmp_path / "out")
@@ -192,9 +193,7 @@ def hub(monkeypatch, tmp_path):
 
 
 def test_what_is_pushed_can_be_pulled(hub, tmp_path):
-    folder = tmp_path / "run"
-    folder.mkdir()
-    run_of("unet3d", folder)
+    folder = run_of("unet3d", tmp_path / "run")
     with pytest.raises(InputError, match=r"lacks README.md"):
         push_to_hub(folder, "me/nodules")
     (folder / "README.md").write_text("card")

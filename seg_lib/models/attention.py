@@ -135,5 +135,5 @@ class WindowAttention(nn.Module):
         bias = rearrange(table, "t s h -> 1 h t s")
         if mask is None:
             return bias
-        images = len(windows) // len(mask)
+        images = windows.shape[0] // mask.shape[0]  # not len: an export keeps the batch free
         return bias + mask.to(bias.device)[:, None].repeat(images, 1, 1, 1)
