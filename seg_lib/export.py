@@ -5,7 +5,6 @@ beside it in words that programs read. Both are checked before they get their na
 """
 
 import json
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from seg_lib import __version__
 from seg_lib.errors import InputError
-from seg_lib.files import written_whole
+from seg_lib.files import folder_written_whole, write_text, written_whole
 from seg_lib.inference import evaluating
 from seg_lib.model_card import CARD, write_card
 from seg_lib.trained import Trained, load_trained
@@ -70,28 +69,20 @@ def to_monai_bundle(run: str | Path, out: str | Path) -> Path:
     inferer (``inferer``).
 
     Raises:
-        InputError: a network that also needs a note, a folder that is there already, or the bundle
-            computes something else than the run.
+        InputError: a network that also needs a note, a folder that holds something already, or the
+            bundle computes something else than the run.
     """
     trained, image = _with_example(run)
-    out = Path(out)
-    if out.exists():
-        raise InputError(f"{out}: is there already; choose a new folder.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".part-") as folder:
-        part = Path(folder) / out.name
-        for name in ("configs", "models", "docs"):
-            (part / name).mkdir(parents=True)
+    with folder_written_whole(out) as part:
         for name, content in (("inference", config(trained)), ("metadata", metadata(trained))):
-            (part / "configs" / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+            write_text(part / "configs" / f"{name}.json", json.dumps(content, indent=1) + "\n")
+        (part / "models").mkdir()
         torch.save(trained.model.state_dict(), part / "models" / "model.pt")
-        source = Path(run) / CARD if Path(run).is_dir() else None
-        if source:
-            text = source if source.is_file() else write_card(run)
-            (part / "docs" / CARD).write_text(Path(text).read_text())
-        _check_same(out, _logits(trained, image), logits_of_bundle(part, image))
-        part.rename(out)
-    return out
+        if Path(run).is_dir():
+            source = Path(run) / CARD if (Path(run) / CARD).is_file() else write_card(run)
+            write_text(part / "docs" / CARD, source.read_text(encoding="utf-8"))
+        _check_same(Path(out), _logits(trained, image), logits_of_bundle(part, image))
+    return Path(out)
 
 
 def logits_of_bundle(folder: Path, image: Tensor) -> Tensor:

@@ -94,7 +94,7 @@ def test_a_monai_bundle_gives_the_same_logits(run, tmp_path):
     assert data["outputs"]["pred"]["num_channels"] == wanted.shape[1]
     assert data["inputs"]["image"]["spatial_shape"] == list(example(network).shape[2:])
     assert (out / "docs" / "README.md").read_text() == (folder / "README.md").read_text()
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="there is something in it already"):
         to_monai_bundle(folder, out)
 
 
