@@ -22,7 +22,7 @@ FLOORS = [
     {"steps", "schedules", "run_log", "checkpoints", "runs", "training"}
     | {"slice_inference", "postprocessing", "inference", "processes", "baselines", "evaluation"}
     | {"pretraining", "costs", "comparison", "small_llama", "text_inference", "contrastive"}
-    | {"nnunet_plan", "multitask_inference"},
+    | {"nnunet_plan", "multitask_inference", "saliency", "foundation"},
     {"scans", "rendering", "figure_style", "figures", "charts", "viewer", "viewer_widgets"}
     | {"course", "slices2d", "volumes3d", "tasks", "text3d", "doctor", "cli", "__main__"}
     | {"conversion_commands", "data_commands", "manifest_commands"}
