@@ -7,7 +7,6 @@ a quarter of a million weights each learn on pieces of phantom slices: one which
 piece, the other to outline anything at all in a box, nodules excepted. Taught in notebook 21.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -73,7 +72,7 @@ def draw_piece(
     # Without a nodule: where one would lie in the other lung, so that only the nodule differs.
     parts, count = ndimage.label(label if nodule else label[:, ::-1])
     corners = np.array(image.shape) - size
-    for _ in range(TRIES):
+    for _ in range(TRIES if count else 0):
         first, last = box_of_mask(parts == rng.integers(1, count + 1)).reshape(2, 2)[:, ::-1]
         low = np.clip(last + CLEAR + 1 - size, 0, corners).astype(int)
         high = np.clip(first - CLEAR, 0, corners).astype(int)
@@ -94,7 +93,7 @@ def pieces(slices: SliceSet, size: int, seed: int = 0) -> SliceSet:
         rng = np.random.default_rng([seed, number])
         drawn = draw_piece(slices.images[number, 0], slices.labels[number, 0], size, rng)
         if drawn:
-            found.append((*drawn, dataclasses.replace(case, case=f"{case.case}_piece")))
+            found.append((*drawn, case))
     if not found:
         raise InputError(f"no slice has a piece of {size} pixels with one whole nodule.")
     images, labels, cases = zip(*found, strict=True)
@@ -150,7 +149,7 @@ class PieceBatches:
     """New pieces of slices in every epoch, for `training.fit`.
 
     Args:
-        slices: to cut from, one piece of each in an epoch.
+        slices: to cut from, one piece of each in an epoch; those without any fitting are left out.
         size: pixels along a side of a piece.
         batch_size: pieces in a batch.
         add: (images (B, H, W), labels, chance) -> more fields, such as ``with_anything``.
@@ -170,7 +169,9 @@ class PieceBatches:
         with_nodule: float = 1.0,
         seed: int = 0,
     ):
-        self.slices, self.size, self.batch_size, self.add = slices, size, batch_size, add
+        fitting = set(pieces(slices, size, seed).cases)
+        self.slices = slices.take(n for n, case in enumerate(slices.cases) if case in fitting)
+        self.size, self.batch_size, self.add = size, batch_size, add
         self.with_nodule, self.seed, self.epoch = with_nodule, seed, 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -184,14 +185,14 @@ class PieceBatches:
         rng = np.random.default_rng([self.seed, self.epoch])
         order = rng.permutation(len(self.slices))
         for start in range(0, len(order), self.batch_size):
-            drawn, names = [], []
-            while not drawn:  # else a slice whose nodules nowhere fit would make an empty batch
-                for number in order[start : start + self.batch_size]:
-                    image, label = self.slices.images[number, 0], self.slices.labels[number, 0]
-                    nodule = rng.random() < self.with_nodule
-                    if piece := draw_piece(image, label, self.size, rng, nodule):
-                        drawn.append(piece)
-                        names.append(self.slices.cases[number].case)
+            chosen, drawn = order[start : start + self.batch_size], []
+            for number in chosen:
+                slice_of = self.slices.images[number, 0], self.slices.labels[number, 0], self.size
+                piece = None
+                while piece is None:  # all slices have one
+                    piece = draw_piece(*slice_of, rng, rng.random() < self.with_nodule)
+                drawn.append(piece)
+            names = [self.slices.cases[number].case for number in chosen]
             images, labels = (np.stack(arrays) for arrays in zip(*drawn, strict=True))
             batch = {"image": torch.from_numpy(images)[:, None].float() / 255, "case": names}
             yield batch | self.add(images, labels, rng)

@@ -186,7 +186,7 @@ SLICES_AND_REST = {
         | {"n_cases": 80, "text_epochs": 6, "epochs": 3, "tuning_epochs": 1}
         | {"budget_s": 50, "budget_mb": 2500},
         "laptop": FOUNDATION
-        | {"n_cases": 280, "text_epochs": 26, "epochs": 26, "tuning_epochs": 10}
+        | {"n_cases": 280, "text_epochs": 80, "epochs": 26, "tuning_epochs": 10}
         | {"budget_s": 300, "budget_mb": 2500},
         **dict.fromkeys(
             BIG,

@@ -93,7 +93,8 @@ def mask_logits(model: Any, images: Tensor, boxes: Tensor | None = None) -> Tens
     size, (height, width) = model.config.vision_config.image_size, images.shape[2:]
     pixels = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
     if boxes is not None:
-        boxes = boxes.float() * boxes.new_tensor([size / width, size / height] * 2).float()
+        boxes = boxes.float()
+        boxes = boxes * boxes.new_tensor([size / width, size / height] * 2)
     found = model(pixels.expand(-1, 3, -1, -1), input_boxes=boxes, multimask_output=False)
     masks = found.pred_masks[:, :, 0]  # (N, P, S * 4 / patch, S * 4 / patch)
     return F.interpolate(masks, (height, width), mode="bilinear")
