@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
+from seg_lib.data.download import fetch
+from seg_lib.data.manifests import read_manifest
 from seg_lib.data.slices import SliceSet
 from seg_lib.errors import InputError
 from seg_lib.losses import dice_ce
@@ -45,9 +47,6 @@ def weights_folder(given: str | Path, name: str) -> Path:
     Raises:
         InputError: neither there nor to be had; says which folder to give.
     """
-    from seg_lib.data.download import fetch
-    from seg_lib.data.manifests import read_manifest
-
     manifest, folder = read_manifest(name), Path(given) / name
     if any(folder.glob("*config.json")):
         return folder

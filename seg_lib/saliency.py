@@ -89,7 +89,9 @@ def mask_of_box(box: Sequence[float], shape: tuple[int, int]) -> np.ndarray:
     return mask
 
 
-def jittered(box: np.ndarray, shape: tuple[int, int], rng: np.random.Generator, by: float = 0.2):
+def jittered(
+    box: np.ndarray, shape: tuple[int, int], rng: np.random.Generator, by: float = 0.2
+) -> np.ndarray:
     """A box whose sides each move by up to ``by`` of its width or height, and one pixel more.
 
     It stays in the image (H, W) and keeps at least one pixel.

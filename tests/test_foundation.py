@@ -173,8 +173,8 @@ def test_the_towers_are_those_of_open_clip():
 
 def test_the_hub_is_asked_for_the_pinned_revision_or_a_folder_is_wanted(monkeypatch, tmp_path):
     asked = []
-    fake = "seg_lib.data.download.fetch"
-    monkeypatch.setattr(fake, lambda manifest, folder: asked.append((manifest["id"], folder)))
+    fake = lambda manifest, folder: asked.append((manifest["id"], folder))  # noqa: E731
+    monkeypatch.setattr(foundation, "fetch", fake)
     assert foundation.weights_folder(tmp_path, "medsam_vit_base") == tmp_path / "medsam_vit_base"
     assert asked == [("medsam_vit_base", tmp_path / "medsam_vit_base")]
     for name, repository in {"medsam_vit_base": "wanglab/", "biomedclip": "microsoft/"}.items():

@@ -10,7 +10,7 @@ from seg_lib.course.exercises import Exercise, Unsolved, call, number, refuse, r
 def _dice_of_the_box(answer) -> None:
     share = "That is the share of the box that the disc fills; Dice has a 2 and a sum."
     right = 2 * (math.pi / 4) / (1 + math.pi / 4)
-    if abs(number(answer) - right) > 0.006:  # two decimals will do
+    if not abs(number(answer) - right) <= 0.006:  # two decimals will do
         known = {0.785: share, 0.79: share, math.pi / 4: share, 1.0: "The corners are no nodule."}
         refuse_number(answer, right, known)
 
