@@ -16,7 +16,7 @@ from seg_lib.submission_rules import read_rules
 
 REPOSITORY = Path(__file__).parents[1]
 FOLDER = REPOSITORY / "notebooks" / "guides"
-GUIDES = {path.stem: path.read_text() for path in sorted(FOLDER.glob("*.md"))}
+GUIDES = {path.stem: path.read_text() for path in sorted(FOLDER.glob("*_*.md"))}  # no glossary
 SECONDS = {
     book.number: read_notebook(book.path)["metadata"]["seg_lib"]["seconds"]
     for book in find_notebooks(REPOSITORY / "notebooks")

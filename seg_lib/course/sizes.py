@@ -49,6 +49,9 @@ SCALE = {"phantom_size": 96, "batch_size": 8}
 STUDIES = {"n_cases": 400, "size": 300, "budget_s": 20, "budget_mb": 600}
 BIG = ("gpu", "paper")  # the same where nothing is trained
 
+# phantom_size: of the slices; size: of the pieces cut from them; the epochs of the four trainings.
+FOUNDATION = {"phantom_size": 192, "size": 32, "batch_size": 8, "learning_rate": 2e-3}
+
 SLICES_AND_REST = {
     "00": {
         "smoke": SMALL | {"budget_s": 20, "budget_mb": 1000},
@@ -177,6 +180,21 @@ SLICES_AND_REST = {
         "smoke": SMALL | {"n_cases": 6, "budget_s": 20, "budget_mb": 1000},
         "laptop": SMALL | {"n_cases": 12, "budget_s": 60, "budget_mb": 1000},
         **dict.fromkeys(BIG, USUAL | {"n_cases": 20, "budget_s": 240, "budget_mb": 2000}),
+    },
+    "21": {
+        "smoke": FOUNDATION
+        | {"n_cases": 80, "text_epochs": 2, "epochs": 3, "tuning_epochs": 1}
+        | {"budget_s": 50, "budget_mb": 2500},
+        "laptop": FOUNDATION
+        | {"n_cases": 280, "text_epochs": 20, "epochs": 26, "tuning_epochs": 10}
+        | {"budget_s": 300, "budget_mb": 2500},
+        # Budget: a guess, not measured.
+        **dict.fromkeys(
+            BIG,
+            FOUNDATION
+            | {"n_cases": 944, "text_epochs": 20, "epochs": 60, "tuning_epochs": 20}
+            | {"budget_s": 1200, "budget_mb": 8000},
+        ),
     },
 }
 

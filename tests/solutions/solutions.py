@@ -205,6 +205,11 @@ def nnunet_name(case, channel):
     return f"{case}_{channel:04d}.nii.gz"
 
 
+def box_around(found, share):
+    rows, columns = np.nonzero(found >= share * found.max())
+    return columns.min(), rows.min(), columns.max(), rows.max()
+
+
 SOLUTIONS = {
     "00a": (-1350, 150),
     "00b": largest_lesion_slice,
@@ -259,4 +264,7 @@ SOLUTIONS = {
     "20a": pairs,
     "20b": to_integers,
     "20c": nnunet_name,
+    "21a": 0.88,
+    "21b": box_around,
+    "21c": {"box as mask", "moved box", "no prompt", "box of the cascade"},
 }
