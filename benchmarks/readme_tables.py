@@ -319,9 +319,20 @@ def steps() -> str:
     return markdown_table(rows) + note
 
 
+def viewer() -> str:
+    """From a key to the picture in the browser."""
+    found = json.loads((RESULTS / "viewer_frames.json").read_text())
+    shape = " x ".join(map(str, found["shape"]))
+    return (
+        f"From key to picture in the browser: median {found['median_ms']:.0f} ms, slowest "
+        f"{found['slowest_ms']:.0f} ms ({found['n']} frames, CT of {shape} voxels, mask and "
+        f"prediction, JupyterLab and chromium on the same {found['cores']} cores)."
+    )
+
+
 TABLES = {"lessons": lessons, "phantom": phantom, "real": real, "compare": compare}
 TABLES |= {"speed": speed, "steps": steps, "real3d": real3d, "text": text, "windows": windows}
-TABLES |= {"pancreas": pancreas}
+TABLES |= {"pancreas": pancreas, "viewer": viewer}
 TABLES |= {"recipes": recipes, "dicom": dicom, "deidentification": deidentification}
 
 
