@@ -5,7 +5,7 @@
 A step is forward, backward and AdamW on a batch of 8 slices of 128 x 128 pixels. The plain way is
 float32 in the usual layout; ours is bfloat16 autocast, and for convolutions channels-last memory.
 Both are timed in turn, so that a busy machine slows both. Then the same network is trained twice on
-the phantom, with the same seed and number of steps, and the test Dice compared.
+the phantom, with the same seed and number of steps, and the test Dice compared, over several seeds.
 """
 
 import argparse
@@ -21,6 +21,7 @@ from machine import machine
 from seg_lib import costs
 from seg_lib.data.batches import SliceBatches
 from seg_lib.data.phantom import make_phantom
+from seg_lib.data.slices import SliceSet
 from seg_lib.evaluation import paired_difference
 from seg_lib.files import write_text
 from seg_lib.inference import predict_slices
@@ -50,26 +51,44 @@ def step_ratio(network: str, rounds: int) -> dict:
     return {"float32_s": slow, "bf16_s": fast, "ratio": slow / fast, "rounds": rounds}
 
 
-def dice_of_both(network: str, epochs: int, work: Path) -> dict:
-    """Test Dice after the same steps from the same weights, in both precisions."""
+def dice_of_both(network: str, epochs: int, seeds: int, work: Path) -> dict:
+    """Test Dice after the same steps from the same weights, in both precisions, over seeds."""
     folder = work / "phantom"
     if not folder.exists():
         make_phantom("lung2d", 240, 96, 0, folder)
     train, _, test = slices2d_parts(folder, work, 96)
+    dices = {
+        precision: np.array(
+            [
+                dice_of(network, precision, seed, epochs, (train, test), work)
+                for seed in range(seeds)
+            ]
+        )
+        for precision in ("no", "bf16")
+    }
+    mean = {precision: found.mean(0) for precision, found in dices.items()}  # of each case
+    gap = paired_difference(mean["bf16"], mean["no"], test.patients)
+    each = (dices["bf16"] - dices["no"]).mean(1)
+    return {"epochs": epochs, "float32": float(mean["no"].mean()), "bf16_minus_float32": gap} | {
+        "of_each_seed": each.tolist()
+    }
+
+
+def dice_of(
+    network: str, precision: str, seed: int, epochs: int, parts: tuple[SliceSet, ...], work: Path
+) -> list[float]:
+    """Test Dice of every case after one training; ``parts`` are those for training and test."""
+    train, test = parts
+    seed_everything(seed)
+    model = build_model(network, **sizes_for(network, 96, "small"))
+    if precision == "bf16":
+        model = model.to(memory_format=fast_layout(network))
+    config = TrainConfig(epochs=epochs, precision=precision, seed=seed, checkpoint_every=epochs)
+    batches = SliceBatches(train, 8, shuffle=True, seed=seed)
     step = partial(segmentation_step, loss=dice_weighted_bce)
-    dices = {}
-    for precision in ("no", "bf16"):
-        seed_everything(0)
-        model = build_model(network, **sizes_for(network, 96, "small"))
-        if precision == "bf16":
-            model = model.to(memory_format=fast_layout(network))
-        config = TrainConfig(epochs=epochs, precision=precision, checkpoint_every=epochs)
-        batches = SliceBatches(train, 8, shuffle=True)
-        fit(model, step, batches, config, work / f"{network}_{precision}")
-        masks = predict_slices(model, test.images)[:, 0] >= 0.5
-        dices[precision] = [row["dice"] for row in score_slices(masks, test)]
-    found = paired_difference(dices["bf16"], dices["no"], test.patients)
-    return {"epochs": epochs, "float32": float(np.mean(dices["no"])), "bf16_minus_float32": found}
+    fit(model, step, batches, config, work / f"{network}_{precision}_{seed}")
+    masks = predict_slices(model, test.images)[:, 0] >= 0.5
+    return [row["dice"] for row in score_slices(masks, test)]
 
 
 def main() -> None:
@@ -78,6 +97,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=10, help="of the Dice check; 0 leaves it out")
+    parser.add_argument("--seeds", type=int, default=3, help="of the Dice check")
     parser.add_argument("--threads", type=int, default=1)
     words = parser.parse_args()
     torch.set_num_threads(words.threads)
@@ -87,7 +107,7 @@ def main() -> None:
             found = step_ratio(network, words.rounds)
             print(f"{network}: bf16 {found['ratio']:.2f} x faster a step", flush=True)
             if words.epochs and network != "swin_unet":
-                found["dice"] = dice_of_both(network, words.epochs, Path(work))
+                found["dice"] = dice_of_both(network, words.epochs, words.seeds, Path(work))
                 print(f"  Dice {found['dice']}", flush=True)
             result["networks"][network] = found
     path = words.out / "training_speed.json"
