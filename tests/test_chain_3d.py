@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from made_up_runs import made_phantoms, trained_run
 
-from seg_lib import cli, tasks, volumes3d
+from seg_lib import cli, volumes3d
 from seg_lib.course.profiles import Settings, settings
 from seg_lib.data.dicom import dicom_to_nifti
 from seg_lib.data.nifti import read_image, write_mask
@@ -18,7 +18,7 @@ from seg_lib.inference import SlidingWindow, predict_volume
 from seg_lib.models import build_model
 from seg_lib.models.presets import sizes_for
 from seg_lib.tables import read_case_table
-from seg_lib.training import load_checkpoint
+from seg_lib.training import load_checkpoint, load_weights
 
 SMALL = {"patch": (16, 16, 8), "epochs": 2, "patches": 2, "validate_every": 1}
 TINY = Settings("10", "x", dict(settings("10", "smoke").sizes) | SMALL)
@@ -60,7 +60,7 @@ def test_the_command_and_the_lesson_predict_the_same(run, phantoms, tmp_path):
     volume = volumes3d.volumes3d_parts(phantoms, None, TINY, 0)[2][0]
     assert cli.main(["predict", str(run), str(volume.case.image), "--out", str(tmp_path)]) == 0
     model = build_model("unet3d", **sizes_for("unet3d", 0, "small"))
-    tasks.load_weights(model, run / "best.safetensors")
+    load_weights(model, run / "best.safetensors")
     prepared, sliding = volumes3d.preparation_of(TINY), volumes3d.sliding_of(TINY)
     scan = read_image(volume.case.image)
     write_mask(tmp_path / "lesson.nii.gz", predict_volume(model, scan, prepared, sliding), scan)
