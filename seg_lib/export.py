@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from seg_lib import __version__
 from seg_lib.errors import InputError
 from seg_lib.files import folder_written_whole, write_text, written_whole
-from seg_lib.inference import evaluating
+from seg_lib.inference import SlidingWindow, evaluating
 from seg_lib.model_card import CARD, write_card
 from seg_lib.trained import Trained, load_trained
 
@@ -73,15 +73,16 @@ def to_monai_bundle(run: str | Path, out: str | Path) -> Path:
             bundle computes something else than the run.
     """
     trained, image = _with_example(run)
+    logits, source = _logits(trained, image), trained.folder / CARD
+    contents = {"inference": config(trained), "metadata": metadata(trained, logits.shape[1])}
     with folder_written_whole(out) as part:
-        for name, content in (("inference", config(trained)), ("metadata", metadata(trained))):
+        for name, content in contents.items():
             write_text(part / "configs" / f"{name}.json", json.dumps(content, indent=1) + "\n")
         (part / "models").mkdir()
         torch.save(trained.model.state_dict(), part / "models" / "model.pt")
-        if Path(run).is_dir():
-            source = Path(run) / CARD if (Path(run) / CARD).is_file() else write_card(run)
-            write_text(part / "docs" / CARD, source.read_text(encoding="utf-8"))
-        _check_same(Path(out), _logits(trained, image), logits_of_bundle(part, image))
+        card = source if source.is_file() else write_card(trained.folder)
+        write_text(part / "docs" / CARD, card.read_text(encoding="utf-8"))
+        _check_same(Path(out), logits, logits_of_bundle(part, image))
     return Path(out)
 
 
@@ -104,15 +105,12 @@ def config(trained: Trained) -> dict[str, Any]:
     inferer = {"_target_": "SliceInferer", "spatial_dim": 2, "roi_size": [about.get("size")] * 2}
     if "patch" in about:
         inferer = {"_target_": "SlidingWindowInferer", "roi_size": about["patch"]}
-        inferer |= {"sw_batch_size": 2, "overlap": 0.5, "mode": "gaussian"}
-    return {
-        "imports": ["$import seg_lib.models"],
-        "network_def": target | about.get("sizes", {}),
-        "inferer": inferer,
-    }
+        how = SlidingWindow()
+        inferer |= {"sw_batch_size": how.batch_size, "overlap": how.overlap, "mode": how.blend}
+    return {"network_def": target | about.get("sizes", {}), "inferer": inferer}
 
 
-def metadata(trained: Trained) -> dict[str, Any]:
+def metadata(trained: Trained, classes: int) -> dict[str, Any]:
     """``metadata.json`` of a bundle, in MONAI's schema."""
     about, needed = plain(trained.about), ("monai", "torch", "numpy")
     versions = {name: version(name) for name in needed}
@@ -120,7 +118,6 @@ def metadata(trained: Trained) -> dict[str, Any]:
     image = {"type": "image", "format": "hounsfield", "modality": "CT", "num_channels": 1}
     image |= {"spatial_shape": shape, "dtype": "float32", "value_range": [0, 1]}
     image |= {"is_patch_data": "patch" in about, "channel_def": {"0": "image"}}
-    classes = _logits(trained, _example(about)).shape[1]
     pred = {"type": "image", "format": "logits", "num_channels": classes, "spatial_shape": shape}
     pred |= {"dtype": "float32", "value_range": [], "is_patch_data": "patch" in about}
     return {

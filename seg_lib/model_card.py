@@ -6,11 +6,13 @@ in notebook 06.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from seg_lib.checkpoints import load_checkpoint
+from safetensors import safe_open
+
 from seg_lib.files import write_text
 from seg_lib.run_log import read_history
 
@@ -41,8 +43,10 @@ METRICS = {"dice": "Dice", "iou": "IoU", "hd95_mm": "HD95 mm", "rmse": "RMSE"}
 def write_card(run_dir: str | Path, cases: Mapping[str, int] | None = None) -> Path:
     """Write README.md into a run's folder; ``cases`` counts those of each split."""
     run_dir = Path(run_dir)
-    tensors, about = load_checkpoint(run_dir / WEIGHTS)
-    about["numbers"] = sum(tensor.numel() for tensor in tensors.values())
+    with safe_open(run_dir / WEIGHTS, framework="pt") as stream:  # the table alone, no tensor
+        about = json.loads(stream.metadata()["about"])
+        shapes = [stream.get_slice(name).get_shape() for name in stream.keys()]  # noqa: SIM118
+    about["numbers"] = sum(map(math.prod, shapes))
     results = run_dir / RESULTS
     scores = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else {}
     path = run_dir / CARD

@@ -32,6 +32,7 @@ class Trained:
     model: nn.Module
     about: dict[str, Any]
     task: Task
+    folder: Path  # with its card and results
 
     def predict(self, image: str | Path, out: str | Path) -> None:
         """Write the mask of one volume (HU) or PNG slice on its grid.
@@ -66,7 +67,7 @@ def load_trained(run: str | Path, notes: Path | None = None) -> Trained:
         raise InputError(f"{told}; give a run of 'seg-lib train' as it was written.") from error
     load_weights(model, weights)
     about["notes"] = read_notes(notes) if notes else None
-    return Trained(model.eval(), about, task)
+    return Trained(model.eval(), about, task, folder)
 
 
 def predict_files(

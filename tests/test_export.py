@@ -11,7 +11,7 @@ from seg_lib.checkpoints import load_checkpoint, save_checkpoint
 from seg_lib.data.phantom import make_phantom
 from seg_lib.errors import InputError
 from seg_lib.export import logits_of_bundle, to_monai_bundle, to_onnx
-from seg_lib.model_card import card
+from seg_lib.model_card import card, write_card
 from seg_lib.models import build_model
 from seg_lib.tasks import TASKS
 from seg_lib.trained import load_trained, predict_files, push_to_hub
@@ -162,6 +162,12 @@ def test_the_card_says_what_was_measured():
     assert "None were scored" in card(about, history, {}, {})
 
 
+def test_the_card_counts_the_numbers_of_the_file(tmp_path):
+    tensors, _ = load_checkpoint(run_of("unet3d", tmp_path) / "best.safetensors")
+    count = sum(tensor.numel() for tensor in tensors.values())
+    assert f"{count:,} numbers in" in write_card(tmp_path).read_text()
+
+
 # The hub, made up.
 
 
@@ -204,6 +210,8 @@ def test_what_is_pushed_can_be_pulled(hub, tmp_path):
     pulled = load_trained("hf:me/nodules@v1").model.state_dict()
     tensors, _ = load_checkpoint(folder / "best.safetensors")
     assert all(np.array_equal(pulled[name], tensor) for name, tensor in tensors.items())
+    out = to_monai_bundle("hf:me/nodules", tmp_path / "bundle")
+    assert (out / "docs" / "README.md").read_text() == "card"
 
 
 def test_a_hub_without_it_is_one_sentence(hub):

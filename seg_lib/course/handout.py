@@ -16,7 +16,7 @@ from seg_lib.course.notebooks import (
     CourseNotebook,
     code_cells,
     course_root,
-    find_notebooks,
+    lessons_of,
     read_notebook,
     source_of,
     tags_of,
@@ -24,7 +24,6 @@ from seg_lib.course.notebooks import (
     written_cells,
 )
 from seg_lib.course.wheels import CONSTRAINTS, build_wheel
-from seg_lib.errors import InputError
 from seg_lib.files import folder_written_whole, write_text
 
 WRITTEN = ("cell_type", "id", "source", "attachments")  # what of a cell is its author's
@@ -43,7 +42,7 @@ def write_student_copy(folder: str | Path, root: str | Path | None = None) -> li
     ``folder`` must be new or empty; ``root`` is the course's. Returns the written notebooks.
     """
     root, folder = course_root(root), Path(folder)
-    books = _lessons(root)
+    books = lessons_of(root)
     with folder_written_whole(folder) as part:
         for book in books:
             content = without_outputs(read_notebook(book.path))
@@ -84,7 +83,7 @@ def write_otter_tests(folder: str | Path, root: str | Path | None = None) -> lis
     """
     folder, written = Path(folder), []
     with folder_written_whole(folder) as part:
-        for book in _lessons(course_root(root)):
+        for book in lessons_of(course_root(root)):
             for id_, answer in exercises_in(read_notebook(book.path)).items():
                 cases = [{"code": OTTER.format(id=id_, answer=answer), "hidden": False}]
                 test = {"name": id_, "points": 1, "suites": [{"type": "doctest", "cases": cases}]}
@@ -101,13 +100,6 @@ def exercises_in(notebook: dict) -> dict[str, str]:
     calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
     asked = [c.args for c in calls if getattr(c.func, "id", "") == "check" and len(c.args) == 2]
     return {id_.value: ast.unparse(a) for id_, a in asked if isinstance(id_, ast.Constant)}
-
-
-def _lessons(root: Path) -> list[CourseNotebook]:
-    books = find_notebooks(root / "notebooks")
-    if not books:
-        raise InputError(f"{root / 'notebooks'}: no notebook NN_name.ipynb; is this the course?")
-    return books
 
 
 def _files_named_in(notebook: dict, root: Path) -> list[Path]:

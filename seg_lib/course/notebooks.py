@@ -64,6 +64,14 @@ def find_notebooks(folder: Path, only: str | Sequence[str] | None = None) -> lis
     return [found[number] for number in sorted(numbers)]
 
 
+def lessons_of(root: Path) -> list[CourseNotebook]:
+    """All notebooks of the course in ``root``; none at all is an ``InputError``."""
+    books = find_notebooks(root / "notebooks")
+    if not books:
+        raise InputError(f"{root / 'notebooks'}: no notebook NN_name.ipynb; is this the course?")
+    return books
+
+
 def read_notebook(path: Path) -> dict:
     """The JSON of a notebook of format 4; an ``InputError`` if the file is none, or missing."""
     try:

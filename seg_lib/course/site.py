@@ -19,7 +19,7 @@ from seg_lib.course.notebooks import (
     CourseNotebook,
     code_cells,
     course_root,
-    find_notebooks,
+    lessons_of,
     read_notebook,
     source_of,
     title_of,
@@ -73,9 +73,7 @@ def build_site(folder: str | Path, root: str | Path | None = None) -> Path:
         InputError: no lessons there, one that cannot be read, or a folder that cannot be written.
     """
     root, folder = course_root(root), Path(folder)
-    notebooks = find_notebooks(root / "notebooks")
-    if not notebooks:
-        raise InputError(f"{root / 'notebooks'}: no notebook NN_name.ipynb; is this the course?")
+    notebooks = lessons_of(root)
     name = repository(root)
     pages = _pages(root, notebooks, name)
     by_source = {page.source: page for page in pages}
