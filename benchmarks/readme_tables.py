@@ -13,6 +13,8 @@ import statistics
 import sys
 from pathlib import Path
 
+import tables_pancreas
+
 from seg_lib import comparison
 from seg_lib.charts import markdown_table
 from seg_lib.comparison import interval
@@ -242,35 +244,6 @@ def recipes() -> str:
     return "\n\n".join(parts) or "Not measured yet."
 
 
-def pancreas() -> str:
-    """Pancreas, lesion and subtype with one thing of the recipe changed at a time."""
-    path = RESULTS / "pancreas_multitask.json"
-    if not path.is_file():
-        return "Not measured yet."
-    result = json.loads(path.read_text())
-    rows = []
-    for name, found in result["table"].items():
-        row = {"recipe": name, "pancreas": f"{found['dice']['mean']:.3f}"}
-        lesion = found["lesion_dice"]
-        row["lesion (95 % interval)"] = interval(lesion["mean"], lesion["low"], lesion["high"])
-        gap = lesion.get("minus")
-        row["lesion, minus the first"] = (
-            interval(gap["difference"], gap["low"], gap["high"], "+") if gap else ""
-        )
-        f1 = found.get("subtypes", {}).get("macro_f1")
-        row["macro-F1"] = interval(f1["value"], f1["low"], f1["high"]) if f1 else ""
-        rows.append(row)
-    first = next(iter(result["table"].values()))
-    always = first["subtypes"]["macro_f1"]["majority"]
-    train, val, test = result["cases"]
-    note = (
-        f"\n\n{train} cases to train, {val} to validate, n = {test} of another seed to judge; "
-        f"{result['epochs']} epochs, one seed, {first['seconds']:.0f} s for the first row on two "
-        f"cores. Always naming the commonest subtype has a macro-F1 of {always:.3f}."
-    )
-    return markdown_table(rows) + note
-
-
 def dicom() -> str:
     """A DICOM series to .nii.gz: seconds and sizes beside the peers."""
     result = json.loads((RESULTS / "dicom_speed.json").read_text())
@@ -332,7 +305,7 @@ def viewer() -> str:
 
 TABLES = {"lessons": lessons, "phantom": phantom, "real": real, "compare": compare}
 TABLES |= {"speed": speed, "steps": steps, "real3d": real3d, "text": text, "windows": windows}
-TABLES |= {"pancreas": pancreas, "viewer": viewer}
+TABLES |= {"viewer": viewer} | tables_pancreas.TABLES
 TABLES |= {"recipes": recipes, "dicom": dicom, "deidentification": deidentification}
 
 

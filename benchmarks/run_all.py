@@ -13,17 +13,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", help="folder with image/ and nodule_mask/")
     parser.add_argument("--pancreas", help="folder with images/ and masks/")
+    parser.add_argument("--nnunet", help="Python of an environment with nnunetv2 2.8.1")
     words = parser.parse_args()
     commands = [["metrics_speed.py"], ["augmentation_speed.py"], ["training_speed.py"]]
     commands += [["dicom_speed.py"], ["text_cost.py"], ["text_guided.py"]]
     commands += [["deidentification.py"]]
     commands += [["inference_speed.py"], ["compare_2d.py", "lung2d", "--same-time"]]
     commands += [["unetr_recipe.py", "lung2d", "--epochs", "24"]]
+    commands += [["pancreas_multitask.py"], ["pancreas_speed.py"], ["quantised_2d.py"]]
     if words.data:
         commands.append(["real_nodules_2d.py", "--data", words.data])
         commands.append(["real_nodules_3d.py", "--data", words.data])
         commands.append(["compare_2d.py", "nodules", "--data", words.data])
         commands.append(["unetr_recipe.py", "nodules", "--data", words.data])
+    if words.nnunet:
+        commands.append(["versus_nnunet.py", "--nnunet", words.nnunet])
     if words.pancreas:
         commands.append(["compare_2d.py", "pancreas", "--data", words.pancreas])
     failed = [

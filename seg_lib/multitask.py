@@ -189,6 +189,6 @@ def fit_head(model: nn.Module, volumes: Sequence[Prepared], patch: Sequence[int]
 
 
 def sizes_of(sizes: Settings) -> dict[str, Any]:
-    """The sizes of the network of a lesson, and the stages its head sees if they are given."""
-    chosen = {name: sizes.sizes[name] for name in ("stages",) if name in sizes.sizes}
+    """The sizes of the network of a lesson; its features, and the stages of its head, if given."""
+    chosen = {name: sizes.sizes[name] for name in ("features", "stages") if name in sizes.sizes}
     return sizes_for("multitask_unet3d", 0, sizes.preset) | chosen

@@ -124,3 +124,44 @@ def test_the_pancreas_benchmark_is_judged_on_other_patients(tmp_path):
     assert "minus" not in first["dice"] and second["dice"]["minus"]["n"] == 4
     difference = second["dice"]["mean"] - first["dice"]["mean"]
     assert abs(second["dice"]["minus"]["difference"] - difference) < 1e-9
+
+
+SMALL = ["--profile", "smoke", "--epochs", 1, "--cases", 14, "--judged", 3]
+
+
+def test_ways_of_inference_differ_only_where_they_may(tmp_path):
+    """ONNX Runtime in float32 gives the same masks; 8 bits are smaller; both grids are judged."""
+    ways = ["ONNX Runtime", "ONNX Runtime, int8", "labels, then resampled"]
+    words = [*SMALL, "--timed", 2, "--rounds", 1, "--out", tmp_path, "--figures", tmp_path]
+    done = run("pancreas_speed.py", *words, "--work", tmp_path / "work", "--only", *ways)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "pancreas_speed.json").read_text())["ways"]
+    assert list(found) == ["float32", *ways]
+    assert found["float32"]["times_faster"] == found["labels, then resampled"]["times_faster"] == 1
+    assert abs(found["ONNX Runtime"]["dice"]["minus"]["difference"]) < 1e-3
+    files = [tmp_path / "work" / name for name in ("int8.onnx", "network.onnx")]
+    assert files[0].stat().st_size < 0.75 * files[1].stat().st_size
+    assert (tmp_path / "pancreas_speed.png").stat().st_size > 5000
+
+
+def test_eight_bits_are_a_quarter_of_the_file(tmp_path):
+    words = ["--cases", 32, "--epochs", 1, "--more", 1, "--rounds", 1]
+    done = run("quantised_2d.py", *words, "--out", tmp_path, "--work", tmp_path / "work")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "quantised_2d.json").read_text())["rows"]
+    exact, small = list(rows)[:2]
+    assert len(rows) == 6 and rows[small]["mb"] < 0.3 * rows[exact]["mb"]
+    assert rows[exact]["dice"]["minus"]["difference"] == 0
+
+
+@pytest.mark.skipif("SEG_LIB_NNUNET" not in os.environ, reason="SEG_LIB_NNUNET: no nnU-Net given")
+def test_nnunet_itself_is_trained_judged_and_timed(tmp_path):
+    words = [*SMALL, "--timed", 1, "--rounds", 1, "--out", tmp_path, "--work", tmp_path / "work"]
+    done = run("versus_nnunet.py", "--nnunet", os.environ["SEG_LIB_NNUNET"], *words)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "versus_nnunet.json").read_text())
+    ours, same_steps, *_ = result["table"].values()
+    assert len(result["table"]) == 4
+    assert same_steps["parameters"] == ours["parameters"], "the same network"
+    assert abs(same_steps["steps"] - ours["steps"]) < 12
+    assert result["seconds"]["nnU-Net, mirror images"]["seconds"] > 0

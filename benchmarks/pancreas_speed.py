@@ -1,0 +1,224 @@
+"""Faster inference, one thing changed at a time: source 004's wish list on lesson 17's network.
+
+    python benchmarks/pancreas_speed.py
+
+Every way predicts the same patients of another seed, each time in a process of its own, because
+peak memory is one number of a process; the ways take turns, and seconds are medians over the
+turns. The row called "float32" is the one that the others change: windows overlap by half, two at
+once, no mirror images. A second table has scans with twice as many voxels along each axis, as
+scanners give them: there the labels must be brought back to the grid of the file. TF32 needs a GPU
+and is not here.
+"""
+
+import argparse
+import dataclasses
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pancreas_runs
+import torch
+from int8 import OnnxNetwork, write_int8
+from machine import machine
+
+from seg_lib import multitask
+from seg_lib.data.cases import Case, read_cases
+from seg_lib.data.nifti import Volume, read_image, read_mask
+from seg_lib.data.phantom import make_phantom
+from seg_lib.data.subtyped_patches import lesion_patch
+from seg_lib.data.volumes import Preparation, prepare, put_back
+from seg_lib.evaluation import bootstrap_interval, paired_difference
+from seg_lib.export import to_onnx
+from seg_lib.figure_style import SERIES, STYLE, new_figure, save_figure
+from seg_lib.files import write_text
+from seg_lib.inference import SlidingWindow, sliding_window
+from seg_lib.models import build_model
+from seg_lib.multitask_inference import as_batch, one_lesion
+from seg_lib.multitask_scores import score_case
+from seg_lib.training import load_checkpoint, load_weights
+
+USUAL, EARLY = "float32", "labels, then resampled"
+WAYS: dict[str, dict[str, Any]] = {  # name -> what differs from the usual way
+    "mirror images, as nnU-Net": {"flips": True},
+    USUAL: {},
+    "one window at once": {"batch_size": 1},
+    "four windows at once": {"batch_size": 4},
+    "a quarter of overlap": {"overlap": 0.25},
+    "the box around the true organ only": {"box": True},
+    "half the channels": {"network": "light"},
+    "torch.compile": {"network": "compiled"},
+    "ONNX Runtime": {"network": "onnx"},
+    "ONNX Runtime, int8": {"network": "int8"},
+    "bfloat16": {"precision": "bf16"},
+    "bfloat16, a quarter of overlap": {"precision": "bf16", "overlap": 0.25},
+    EARLY: {"fine": True},
+    "logits resampled, then labels": {"fine": True, "late": True},
+}
+OWN = ("box", "network", "fine", "late")  # the others are fields of SlidingWindow
+CALIBRATION = 16  # patches by which int8 chooses its scales
+LIGHT = (4, 8, 16, 32)  # channels of the stages, half of the preset's
+
+
+def prepare_networks(words: argparse.Namespace, parts: multitask.Parts) -> None:
+    """What the ways need beside the trained network, each made once."""
+    needed = {WAYS[name].get("network") for name in words.only}
+    if "light" in needed and not (words.work / "light" / "best.safetensors").is_file():
+        light = pancreas_runs.lesson(words, features=LIGHT)
+        multitask.train_multitask(parts, words.work / "light", light, words.seed)
+    if needed & {"onnx", "int8"} and not (words.work / "network.onnx").is_file():
+        to_onnx(words.work / "ours", words.work / "network.onnx")
+    if "int8" in needed and not (words.work / "int8.onnx").is_file():
+        some, patch = parts[0][:CALIBRATION], pancreas_runs.lesson(words).patch
+        images = (lesion_patch(v.image, v.label, patch).numpy() for v in some)
+        write_int8(words.work / "network.onnx", words.work / "int8.onnx", images)
+
+
+def network(kind: str, words: argparse.Namespace) -> torch.nn.Module:
+    """The trained network, or what takes its place."""
+    if kind in ("onnx", "int8"):
+        return OnnxNetwork(words.work / {"onnx": "network.onnx", "int8": "int8.onnx"}[kind])
+    if kind == "light":
+        sizes = multitask.sizes_of(pancreas_runs.lesson(words, features=LIGHT))
+        model = build_model("multitask_unet3d", **sizes)
+        load_weights(model, words.work / "light" / "best.safetensors")
+        return model.eval()
+    model = pancreas_runs.network(words)
+    return torch.compile(model) if kind == "compiled" else model
+
+
+def on_grid(model: torch.nn.Module, volume: Volume, how: Preparation, way: dict) -> np.ndarray:
+    """Labels (X, Y, Z) on the grid of the file; only a ``late`` way resamples logits."""
+    slide = {name: value for name, value in way.items() if name not in OWN}
+    if way.get("fine"):  # the network has seen voxels twice as long
+        how = dataclasses.replace(how, spacing_mm=tuple(2 * mm for mm in volume.spacing_mm))
+    ready = prepare(volume, how)
+    logits = sliding_window(model, as_batch(ready), SlidingWindow(**slide))
+    if not way.get("late"):
+        return put_back(one_lesion(logits), ready.place)
+    channels = [put_back(channel, ready.place) for channel in logits[0].numpy()]
+    return one_lesion(torch.from_numpy(np.stack(channels))[None])
+
+
+def inside_box(volume: Volume, case: Case, patch: tuple[int, ...]) -> tuple[slice, ...]:
+    """The smallest box around the true organ that holds a patch: a coarse pass cannot do better."""
+    inside = np.argwhere(read_mask(case.label, n_classes=multitask.N_CLASSES).array > 0)
+    box = []
+    for low, high, side, n in zip(
+        inside.min(0), inside.max(0) + 1, patch, volume.array.shape, strict=True
+    ):
+        start = int(np.clip((low + high - side) // 2, 0, max(0, n - side)))
+        box.append(slice(min(start, int(low)), max(min(start + side, n), int(high))))
+    return tuple(box)
+
+
+def run_way(name: str, words: argparse.Namespace) -> None:
+    """In a process of its own: predict every case; print seconds, the peak and the rows."""
+    torch.set_num_threads(words.threads)
+    way = {"patch": tuple(pancreas_runs.lesson(words).patch), "overlap": 0.5} | WAYS[name]
+    folder = words.work / ("fine" if way.get("fine") else "judged")
+    cases = read_cases(folder)[: words.timed]
+    model = network(way.get("network", "usual"), words)
+    _, about = load_checkpoint(words.work / "ours" / "best.safetensors")
+    how, rows = Preparation(**about["preparation"]), []
+    for case in [cases[0], *cases]:  # the first call warms up, compiles
+        volume = read_image(case.image)
+        labels, box = np.zeros(volume.array.shape, np.uint8), (slice(None),) * 3
+        if way.get("box"):
+            box = inside_box(volume, case, way["patch"])
+        began = time.perf_counter()
+        part = dataclasses.replace(volume, array=volume.array[box])
+        labels[box] = on_grid(model, part, how, way)
+        took = time.perf_counter() - began
+        rows.append(score_case(case, labels) | {"seconds": took})
+    first, *rows = rows
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"first": first["seconds"], "peak_mb": peak, "rows": rows}, default=float))
+
+
+def in_process(name: str, words: argparse.Namespace) -> dict:
+    """What `run_way` prints for a way."""
+    call = [sys.executable, __file__, "--way", name, "--work", words.work]
+    call += ["--profile", words.profile, "--cases", words.cases, "--timed", words.timed]
+    call += ["--threads", words.threads, "--seed", words.seed]
+    call += ["--epochs", words.epochs] if words.epochs else []
+    done = subprocess.run(list(map(str, call)), capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{name}:\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def table(turns: dict[str, list[dict]]) -> dict[str, dict]:
+    """Medians over the turns, means over the cases, differences case by case."""
+    found, seconds = {}, {}
+    for name, runs in turns.items():
+        seconds[name] = np.median([[row["seconds"] for row in run["rows"]] for run in runs])
+    for name, runs in turns.items():
+        base = EARLY if WAYS[name].get("fine") else USUAL
+        rows, usual = runs[-1]["rows"], turns[base][-1]["rows"]
+        row = {"seconds": seconds[name], "times_faster": seconds[base] / seconds[name]}
+        row |= {"first_s": runs[-1]["first"], "peak_mb": max(run["peak_mb"] for run in runs)}
+        for measure in ("dice", "lesion_dice"):
+            values, others = ([r[measure] for r in each] for each in (rows, usual))
+            low, high = bootstrap_interval(values)
+            row[measure] = {"mean": np.mean(values), "low": low, "high": high}
+            row[measure]["minus"] = paired_difference(values, others)
+        found[name] = row
+    return found
+
+
+@matplotlib.rc_context(STYLE)
+def draw(rows: dict[str, dict], path: Path) -> None:
+    """Dice of the lesion against seconds a case, one point a way."""
+    figure = new_figure(8.0, 4.2)
+    axes = figure.subplots()
+    shown = {name: row for name, row in rows.items() if not WAYS[name].get("fine")}
+    for number, (name, row) in enumerate(shown.items(), start=1):
+        colour = SERIES[(number - 1) % len(SERIES)]
+        at = (row["seconds"], row["lesion_dice"]["mean"])
+        axes.plot(*at, "o", ms=9, color=colour, label=f"{number}  {name}")
+        axes.annotate(str(number), at, xytext=(7, 5), textcoords="offset points")
+    axes.set_xscale("log")
+    axes.set(xlabel="seconds a case, one core", ylabel="Dice of the lesion")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    save_figure(figure, path)
+
+
+def main() -> None:
+    """Prepare what is needed, let the ways take turns, write table and figure."""
+    parser = pancreas_runs.parser(__doc__)
+    parser.add_argument("--figures", type=Path, default=Path("figures"))
+    parser.add_argument("--timed", type=int, default=20, help="cases")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", nargs="*", default=list(WAYS), help="ways, float32 always")
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    words = parser.parse_args()
+    if words.way:
+        return run_way(words.way, words)
+    parts, _ = pancreas_runs.data(words)
+    pancreas_runs.trained(words, parts)
+    prepare_networks(words, parts)
+    if not (words.work / "fine" / "cases.csv").is_file():
+        size = tuple(2 * side for side in pancreas_runs.lesson(words).size)
+        make_phantom("pancreas", words.timed, size, 1, words.work / "fine")
+    turns: dict[str, list[dict]] = {n: [] for n in WAYS if n in (USUAL, *words.only)}
+    for turn in range(words.rounds):
+        for name in turns:
+            turns[name].append(in_process(name, words))
+            took = np.median([row["seconds"] for row in turns[name][-1]["rows"]])
+            print(turn, name, f"{took:.3f} s", flush=True)
+    torch.set_num_threads(words.threads)
+    result = {"n": words.timed, "rounds": words.rounds, "machine": machine(), "ways": table(turns)}
+    path = words.out / "pancreas_speed.json"
+    write_text(path, json.dumps(result, indent=1, default=float) + "\n")
+    draw(result["ways"], words.figures / "pancreas_speed.png")
+
+
+if __name__ == "__main__":
+    main()

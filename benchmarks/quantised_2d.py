@@ -1,0 +1,128 @@
+"""Eight bits instead of thirty-two: ResNet50-U-Net quantised after training, or trained for it.
+
+    python benchmarks/quantised_2d.py
+
+After training, every convolution gets 8-bit weights and maps (ONNX Runtime). Training for it goes
+on for a few epochs with all weights and maps rounded to 8 bits in every forward pass (torch), then
+quantises in the same way; its control goes on as long without rounding. Dice of the same test
+slices, milliseconds a slice and the size of the file.
+"""
+
+import argparse
+import json
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from int8 import OnnxNetwork, write_int8
+from machine import machine
+from torch.ao.quantization import get_default_qat_qconfig, prepare_qat
+
+from seg_lib import slices2d
+from seg_lib.course.profiles import Settings, settings
+from seg_lib.data.augment import slice_augmentation
+from seg_lib.data.batches import SliceBatches
+from seg_lib.data.phantom import make_phantom
+from seg_lib.evaluation import bootstrap_interval, paired_difference
+from seg_lib.export import to_onnx
+from seg_lib.files import write_text
+from seg_lib.inference import predict_slices
+from seg_lib.slices2d import score_slices
+from seg_lib.steps import segmentation_step
+from seg_lib.trained import load_trained
+from seg_lib.training import TrainConfig, fit, save_checkpoint
+
+CALIBRATION = 8  # batches of training slices on which the scales of the maps are chosen
+
+
+def sizes_of(words: argparse.Namespace) -> Settings:
+    """The sizes of lesson 06, with the numbers asked for."""
+    usual = settings("06", "laptop")
+    sizes = dict(usual.sizes) | {"n_cases": words.cases, "epochs": words.epochs}
+    return Settings("06", "laptop", sizes)
+
+
+def go_on(run: Path, parts: slices2d.Parts, words: argparse.Namespace, rounded: bool) -> Path:
+    """Train the network of ``run`` for some more epochs; the folder of the result."""
+    out = words.work / ("rounded" if rounded else "longer")
+    if (out / "best.safetensors").is_file():
+        return out
+    found = load_trained(run)
+    model = found.model.train()
+    if rounded:
+        model.qconfig = get_default_qat_qconfig("x86")
+        model = prepare_qat(model)
+    lower = sizes_of(words).learning_rate / 10
+    config = TrainConfig(epochs=words.more, learning_rate=lower, schedule="constant")
+    batches = SliceBatches(parts[0], 8, True, slice_augmentation(), seed=1)
+    fit(model, partial(segmentation_step, loss=slices2d.dice_weighted_bce), batches, config, out)
+    weights = model.state_dict()
+    plain = {name: weights[name] for name in load_trained(run).model.state_dict()}
+    save_checkpoint(out / "best.safetensors", plain, found.about)
+    return out
+
+
+def judge(run: Path, parts: slices2d.Parts, int8: bool, words: argparse.Namespace) -> dict:
+    """Dice of every test slice, milliseconds a slice and megabytes, in ONNX Runtime."""
+    file = run / "network.onnx"
+    if not file.is_file():
+        to_onnx(run, file)
+    if int8:
+        source, file = file, run / "int8.onnx"
+        write_int8(source, file, np.array_split(parts[0].images[: 8 * CALIBRATION], CALIBRATION))
+    model, test = OnnxNetwork(file), parts[2]
+    seconds = []
+    for _ in range(words.rounds):
+        began = time.perf_counter()
+        masks = predict_slices(model, test.images)[:, 0] >= 0.5
+        seconds.append(time.perf_counter() - began)
+    dice = [row["dice"] for row in score_slices(masks, test)]
+    return {"dice": dice, "ms": 1000 * min(seconds) / len(test), "mb": file.stat().st_size / 1e6}
+
+
+def table(found: dict[str, dict], patients: list[str]) -> dict[str, dict]:
+    """Means with intervals, and differences from the first row by patient."""
+    rows, first = {}, next(iter(found.values()))["dice"]
+    for name, one in found.items():
+        low, high = bootstrap_interval(one["dice"], patients)
+        rows[name] = {"ms": one["ms"], "mb": one["mb"], "n": len(patients)}
+        rows[name]["dice"] = {"mean": float(np.mean(one["dice"])), "low": low, "high": high}
+        rows[name]["dice"]["minus"] = paired_difference(one["dice"], first, patients)
+    return rows
+
+
+def main() -> None:
+    """Train, go on twice, quantise all three, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
+    parser.add_argument("--work", type=Path, default=Path("runs/quantised_2d"))
+    parser.add_argument("--cases", type=int, default=240)
+    parser.add_argument("--epochs", type=int, default=18)
+    parser.add_argument("--more", type=int, default=4, help="epochs to go on")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    words = parser.parse_args()
+    torch.set_num_threads(words.threads)
+    sizes, data = sizes_of(words), words.work / "phantom"
+    if not data.exists():
+        make_phantom("lung2d", words.cases, sizes.phantom_size, 0, data)
+    parts, first = slices2d.slices2d_parts(data, words.work, sizes.size, 0), words.work / "first"
+    if not (first / "best.safetensors").is_file():
+        slices2d.train_slices(parts, first, sizes, 0)
+    runs = {"trained": first, f"{words.more} epochs more": go_on(first, parts, words, False)}
+    runs[f"{words.more} epochs more, rounded to 8 bits"] = go_on(first, parts, words, True)
+    found = {}
+    for name, run in runs.items():
+        for int8 in (False, True):
+            found[f"{name}, {'int8' if int8 else 'float32'}"] = judge(run, parts, int8, words)
+    result = {"machine": machine(), "rows": table(found, parts[2].patients)}
+    path = words.out / "quantised_2d.json"
+    write_text(path, json.dumps(result, indent=1, default=float) + "\n")
+    for name, row in result["rows"].items():
+        print(name, row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
