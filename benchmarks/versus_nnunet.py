@@ -33,6 +33,7 @@ from seg_lib.data.volumes import Preparation, prepare, put_back
 from seg_lib.evaluation import bootstrap_interval, paired_difference
 from seg_lib.files import write_text
 from seg_lib.inference import SlidingWindow, sliding_window
+from seg_lib.multitask import N_CLASSES
 from seg_lib.multitask_inference import as_batch, one_lesion, sliding_for
 from seg_lib.multitask_scores import score_case
 
@@ -104,7 +105,8 @@ def predict_ours(
 
 def judged(cases: list[Case], folder: Path) -> list[dict]:
     """Rows of the label files in a folder."""
-    return [score_case(case, read_mask(folder / case.label.name).array) for case in cases]
+    found = ((case, read_mask(folder / case.label.name, n_classes=N_CLASSES)) for case in cases)
+    return [score_case(case, mask.array) for case, mask in found]
 
 
 def quality_row(rows: list[dict], ours: list[dict], cost: dict) -> dict:
