@@ -197,9 +197,10 @@ def main() -> None:
     for name, done in theirs.items():
         rows = judged(cases, Path(done["predicted"]))
         result["table"][name] = quality_row(rows, ours, done)
+    path = words.out / "versus_nnunet.json"
+    write_text(path, json.dumps(result, indent=1, default=float) + "\n")
     timed = cases[: words.timed]
     result["seconds"] = time_all(nnunet, words, theirs[SAME_STEPS]["folder"], timed, how)
-    path = words.out / "versus_nnunet.json"
     write_text(path, json.dumps(result, indent=1, default=float) + "\n")
 
 
