@@ -7,9 +7,9 @@ Of a volume (X, Y, Z) in HU, RAS, for a 3D network:
 3. logits -> probability -> back on the grid             `seg_lib.data.volumes.put_back`
 4. threshold: mask (X, Y, Z)
 
-What makes it fast is how the network is run, 95 to 99 % of the time: several windows at once (a
-single float32 window misses the fast convolutions of a CPU), bfloat16 where its small loss of
-precision is accepted, fewer windows through the crop, and none for windows of nothing but air.
+Nearly all of the time is spent in the network, so what counts is how it is run: several windows at
+once (a single float32 window misses the fast convolutions of a CPU), bfloat16 where its small loss
+of precision is accepted, fewer windows through the crop, and none for windows of nothing but air.
 2D networks go through a volume slice by slice: `seg_lib.slice_inference`.
 """
 
