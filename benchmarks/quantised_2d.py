@@ -1,4 +1,4 @@
-"""Eight bits instead of thirty-two: lesson 06's network quantised after training, or trained for it.
+"""Eight bits instead of thirty-two: a 2D network quantised after training, or trained for it.
 
     python benchmarks/quantised_2d.py
 
