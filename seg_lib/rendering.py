@@ -108,7 +108,11 @@ def frame_size(shape: tuple[int, int], spacing_mm: tuple[float, float], size_px:
 
 def grey_levels(values: np.ndarray, window: tuple[float, float]) -> np.ndarray:
     """Map a window to 0 (black) … ``WHITE``, uint8. NaN is black."""
-    return (np.nan_to_num(apply_window(values, window)) * WHITE + 0.5).astype(np.uint8)
+    scaled = apply_window(np.ascontiguousarray(values), window)
+    np.nan_to_num(scaled, copy=False)
+    scaled *= WHITE
+    scaled += 0.5
+    return scaled.astype(np.uint8)
 
 
 def outline(mask: np.ndarray, width_px: int = 1) -> np.ndarray:
@@ -172,8 +176,8 @@ def render(scan: Scan, view: View) -> np.ndarray:
     if view.overlay == "filled":
         frame &= 0xFE  # 126 grey levels leave room for the tints in a palette of 256
     truth, prediction = (
-        None if mask is None else plane_slice(mask, view.plane, view.index)
-        for mask in (scan.truth, scan.prediction)
+        None if mask is None else _mask_slice(mask, box, view)
+        for mask, box in zip((scan.truth, scan.prediction), scan.boxes, strict=True)
     )
     if view.overlay == "heat map" and scan.probability is not None:
         paint_heat(frame, plane_slice(scan.probability, view.plane, view.index), view.opacity)
@@ -190,6 +194,16 @@ def render(scan: Scan, view: View) -> np.ndarray:
             width_px = (2 if view.size_px >= 400 else 1) + (name == "truth")
             paint(frame[box], outline(mask[box], width_px), colour)
     return frame
+
+
+def _mask_slice(mask: np.ndarray, box: tuple[slice, ...], view: View) -> np.ndarray:
+    """As ``plane_slice``; reads only the box, outside of which the mask is empty."""
+    axis = PLANES[view.plane].axis
+    across = box[:axis] + box[axis + 1 :]
+    found = np.zeros(mask.shape[:axis] + mask.shape[axis + 1 :], bool)
+    if box[axis].start <= view.index < box[axis].stop:
+        found[across] = np.moveaxis(mask, axis, 0)[view.index][across]
+    return found[::-1, ::-1].T
 
 
 def _resized(grey: np.ndarray, size: tuple[int, int], how: Image.Resampling) -> np.ndarray:
@@ -209,7 +223,7 @@ def png_bytes(rgb: np.ndarray, compress_level: int = 1) -> bytes:
     """Encode an (H, W, 3) uint8 frame as PNG, without loss.
 
     A frame with at most 256 colours (``render`` sees to that) is stored as one byte a pixel with a
-    palette: half the bytes, for a viewer that sends 20 frames a second.
+    palette: half the bytes.
     """
     picture = Image.fromarray(rgb)
     colours = picture.getcolors(256)  # None where there are more
@@ -223,3 +237,17 @@ def png_bytes(rgb: np.ndarray, compress_level: int = 1) -> bytes:
     stream = io.BytesIO()
     picture.save(stream, "PNG", compress_level=compress_level)
     return stream.getvalue()
+
+
+def canvas_bytes(rgb: np.ndarray) -> bytes:
+    """Pack an (H, W, 3) uint8 frame for a canvas in the browser (viewer_picture.js unpacks it).
+
+    Most of a frame is grey, so this takes a tenth of the time of a PNG here and needs no decoder
+    there. Little-endian uint32: H, W, the number n of coloured pixels, their n places in the frame,
+    their n colours as 0xFFBBGGRR; then the H * W grey values, one byte each.
+    """
+    grey = np.ascontiguousarray(rgb[:, :, 1])
+    coloured = np.flatnonzero((rgb[:, :, 0] != grey) | (rgb[:, :, 2] != grey))
+    colours = rgb.reshape(-1, 3)[coloured] @ np.array([1, 2**8, 2**16]) + 0xFF000000
+    words = np.concatenate((grey.shape, [len(coloured)], coloured, colours))
+    return words.astype("<u4").tobytes() + grey.tobytes()

@@ -14,7 +14,7 @@ import traitlets
 
 from seg_lib.data.hu import HU_WINDOWS
 from seg_lib.panes import voxel_at
-from seg_lib.rendering import OVERLAYS, PLANES, SHOWS
+from seg_lib.rendering import OVERLAYS, PLANES, SHOWS, canvas_bytes
 
 if TYPE_CHECKING:
     from seg_lib.viewer import SliceViewer
@@ -27,11 +27,12 @@ PANEL_PX = 300
 class Picture(anywidget.AnyWidget):
     """The frame with its words; what mouse and keys do over it comes back as messages.
 
-    An ipywidgets ``Image`` has neither alternative text nor wheel, keys or pointer.
+    An ipywidgets ``Image`` has neither alternative text nor wheel, keys or pointer, and a browser
+    takes longer to open a PNG than to draw pixels.
     """
 
     _esm = Path(__file__).with_name("viewer_picture.js")
-    frame = traitlets.Bytes().tag(sync=True)  # PNG
+    frame = traitlets.Bytes().tag(sync=True)  # rendering.canvas_bytes
     words = traitlets.Dict().tag(sync=True)  # alt, caption, legend
     under = traitlets.Unicode().tag(sync=True)  # what lies under the pointer
 
@@ -104,9 +105,10 @@ class Controls:
         self.show.value = view.show
         self._listening = True
         legend = [(words, f"rgb{colour}") for words, colour in self.viewer.legend()]
-        told = {"alt": self.viewer.alt_text(), "caption": self.viewer.caption(), "legend": legend}
+        caption = self.viewer.caption()
+        told = {"alt": self.viewer.alt_text(caption), "caption": caption, "legend": legend}
         with self.picture.hold_sync():  # words and picture in one message
-            self.picture.words, self.picture.frame = told, self.viewer.frame()
+            self.picture.words, self.picture.frame = told, canvas_bytes(self.viewer.pixels())
 
     def _build_position(self) -> None:
         planes = ["axial"] if self.viewer.scan.is_slice else [*PLANES, ALL_PLANES]

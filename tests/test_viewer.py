@@ -22,6 +22,7 @@ from seg_lib.rendering import (
     MISSED,
     PREDICTION,
     TRUTH,
+    canvas_bytes,
     render,
 )
 from seg_lib.scans import open_scan
@@ -276,7 +277,7 @@ def test_the_image_has_alternative_text_and_is_the_frame(viewer, controls):
     told = controls.picture.words
     assert (told["alt"], told["caption"]) == (viewer.alt_text(), viewer.caption())
     assert told["legend"] == [("truth", f"rgb{TRUTH}"), ("prediction", f"rgb{PREDICTION}")]
-    assert controls.picture.frame == viewer.frame()
+    assert controls.picture.frame == canvas_bytes(decoded(viewer.frame()))
 
 
 ACTIONS = {
@@ -300,7 +301,7 @@ def test_each_action_sends_exactly_one_new_picture(viewer, controls, name):
     sent = []
     controls.picture.observe(lambda change: sent.append(change.new), "frame")
     ACTIONS[name](controls)
-    assert sent == [viewer.frame()]
+    assert sent == [canvas_bytes(viewer.pixels())]
 
 
 def test_the_pointer_asks_and_a_click_goes_there(viewer, controls):
