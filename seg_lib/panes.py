@@ -8,6 +8,7 @@ Pure functions, as in rendering.py. Taught in notebook 00.
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -33,6 +34,13 @@ class Pane:
     left: int
     height: int
     width: int
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        """The slice of the image, (H, W), read once."""
+        return np.ascontiguousarray(
+            plane_slice(self.scan.image, self.view.plane, self.view.index)
+        )
 
 
 def arrange(scans: Mapping[str, Scan], view: View, voxel: Sequence[int]) -> list[Pane]:
@@ -102,7 +110,7 @@ def _size(scan: Scan, view: View) -> tuple[int, int]:
 
 def _framed(pane: Pane, voxel: Sequence[int]) -> np.ndarray:
     """The slice, with the two lines where the other planes cut it and the name of its scan."""
-    frame = render(pane.scan, pane.view)
+    frame = render(pane.scan, pane.view, pane.values)
     if pane.view.all_planes:
         column, row = (
             int((length - 0.5 - voxel[axis]) / length * size_px)

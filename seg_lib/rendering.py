@@ -165,9 +165,13 @@ def paint_heat(frame: np.ndarray, probability: np.ndarray, opacity: float) -> No
         paint(frame, tenths == tenth, tuple(colour), opacity * (0.5 + tenth / 20))
 
 
-def render(scan: Scan, view: View) -> np.ndarray:
-    """Draw one slice as (height, width, 3) uint8, aspect true in mm."""
-    values = plane_slice(scan.image, view.plane, view.index)
+def render(scan: Scan, view: View, values: np.ndarray | None = None) -> np.ndarray:
+    """Draw one slice as (height, width, 3) uint8, aspect true in mm.
+
+    ``values`` is the slice of the image (H, W) where it was read before, which takes a while: in a
+    volume that is stored along z each pixel of an axial slice is another piece of memory.
+    """
+    values = plane_slice(scan.image, view.plane, view.index) if values is None else values
     size = frame_size(values.shape, pixel_spacing_mm(scan.spacing_mm, view.plane), view.size_px)
     grey = _resized(grey_levels(values, view.window), size, Image.Resampling.BILINEAR)
     if view.letters and not scan.is_slice:

@@ -16,8 +16,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from seg_lib.errors import InputError
 from seg_lib.files import written_whole
 from seg_lib.panes import Pane, arrange, draw, voxel_at
@@ -135,13 +133,9 @@ class SliceViewer:
         """Go to the lesion before the current one."""
         self.next_lesion(-1)
 
-    def pixels(self) -> np.ndarray:
-        """The current view as (height, width, 3) uint8."""
-        return draw(self.panes, self.voxel)
-
     def frame(self) -> bytes:
         """The current view as PNG."""
-        return png_bytes(self.pixels())
+        return png_bytes(draw(self.panes, self.voxel))
 
     def save(self, path: str | Path) -> None:
         """Write the current view to a PNG file, whole or not at all."""
@@ -171,10 +165,11 @@ class SliceViewer:
             painted = [layer for layer in painted if layer[0] == "truth"]
         return [(words, colour) for words, _, colour in painted]
 
-    def caption(self) -> str:
+    def caption(self, panes: Sequence[Pane] | None = None) -> str:
         """Where the viewer stands, in words: slice, millimetres, range of values, lesions."""
         view, scan = self.view, self.scan
-        values = np.ascontiguousarray(plane_slice(scan.image, view.plane, view.index))
+        shown = (pane for pane in panes or self.panes if pane.view.plane == view.plane)
+        values = next(shown).values
         words = [f"{scan.unit} {values.min():.0f} to {values.max():.0f}"]
         if not scan.is_slice:
             where = f"{view.plane} slice {view.index + 1} of {self.n_slices}"

@@ -13,7 +13,7 @@ import ipywidgets as widgets
 import traitlets
 
 from seg_lib.data.hu import HU_WINDOWS
-from seg_lib.panes import voxel_at
+from seg_lib.panes import draw, voxel_at
 from seg_lib.rendering import OVERLAYS, PLANES, SHOWS, canvas_bytes
 
 if TYPE_CHECKING:
@@ -105,10 +105,12 @@ class Controls:
         self.show.value = view.show
         self._listening = True
         legend = [(words, f"rgb{colour}") for words, colour in self.viewer.legend()]
-        caption = self.viewer.caption()
+        panes = self.viewer.panes
+        caption = self.viewer.caption(panes)
         told = {"alt": self.viewer.alt_text(caption), "caption": caption, "legend": legend}
         with self.picture.hold_sync():  # words and picture in one message
-            self.picture.words, self.picture.frame = told, canvas_bytes(self.viewer.pixels())
+            self.picture.words = told
+            self.picture.frame = canvas_bytes(draw(panes, self.viewer.voxel))
 
     def _build_position(self) -> None:
         planes = ["axial"] if self.viewer.scan.is_slice else [*PLANES, ALL_PLANES]

@@ -301,7 +301,7 @@ def test_each_action_sends_exactly_one_new_picture(viewer, controls, name):
     sent = []
     controls.picture.observe(lambda change: sent.append(change.new), "frame")
     ACTIONS[name](controls)
-    assert sent == [canvas_bytes(viewer.pixels())]
+    assert sent == [canvas_bytes(decoded(viewer.frame()))]
 
 
 def test_the_pointer_asks_and_a_click_goes_there(viewer, controls):

@@ -73,9 +73,14 @@ async ([css, times]) => {
   const painted = () => new Promise(done => { port1.onmessage = done; port2.postMessage(0); });
   for (let i = 0; i < times; i++) {
     const before = pixels(), key = i % 2 ? "ArrowDown" : "ArrowUp";
+    const told = new Promise(done => new MutationObserver((_, watch) => {
+      watch.disconnect();
+      done();
+    }).observe(canvas, { attributeFilter: ["aria-label"] }));
     let now = before;
     const started = performance.now();
     canvas.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+    await told;
     while (now.every((pixel, place) => pixel === before[place])) {
       await new Promise(requestAnimationFrame);
       now = pixels();
