@@ -89,7 +89,17 @@ class Controls:
         return {} if name == OWN_WINDOW else {"window": self.presets[name]}
 
     def refresh(self) -> None:
-        """Set every widget from the viewer's view and send one picture."""
+        """Send one picture of the viewer's view, then set every widget from it."""
+        panes = self.viewer.panes
+        caption = self.viewer.caption(panes)
+        legend = [(words, f"rgb{colour}") for words, colour in self.viewer.legend()]
+        told = {"alt": self.viewer.alt_text(caption), "caption": caption, "legend": legend}
+        with self.picture.hold_sync():  # words and picture in one message
+            self.picture.words = told
+            self.picture.frame = canvas_bytes(draw(panes, self.viewer.voxel))
+        self._set_widgets()
+
+    def _set_widgets(self) -> None:
         view = self.viewer.view
         low, high = view.window
         self._listening = False  # what the view itself changes is not news
@@ -104,13 +114,6 @@ class Controls:
         self.opacity.disabled = view.overlay not in ("filled", "heat map")
         self.show.value = view.show
         self._listening = True
-        legend = [(words, f"rgb{colour}") for words, colour in self.viewer.legend()]
-        panes = self.viewer.panes
-        caption = self.viewer.caption(panes)
-        told = {"alt": self.viewer.alt_text(caption), "caption": caption, "legend": legend}
-        with self.picture.hold_sync():  # words and picture in one message
-            self.picture.words = told
-            self.picture.frame = canvas_bytes(draw(panes, self.viewer.voxel))
 
     def _build_position(self) -> None:
         planes = ["axial"] if self.viewer.scan.is_slice else [*PLANES, ALL_PLANES]
