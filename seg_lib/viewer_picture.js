@@ -18,7 +18,7 @@ function made(kind, parent, style = "", properties = {}) {
   return parent.appendChild(element);
 }
 
-// The pixels of a frame; rendering.canvas_bytes says how they are packed.
+// The pixels of a frame; panes.canvas_bytes says how they are packed.
 function draw(canvas, { buffer, byteOffset, byteLength }) {
   const packed = buffer.slice(byteOffset, byteOffset + byteLength);
   const [height, width, n] = new Uint32Array(packed, 0, 3);

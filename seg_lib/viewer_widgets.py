@@ -13,8 +13,8 @@ import ipywidgets as widgets
 import traitlets
 
 from seg_lib.data.hu import HU_WINDOWS
-from seg_lib.panes import draw, voxel_at
-from seg_lib.rendering import OVERLAYS, PLANES, SHOWS, canvas_bytes
+from seg_lib.panes import canvas_bytes, draw, voxel_at
+from seg_lib.rendering import OVERLAYS, PLANES, SHOWS
 
 if TYPE_CHECKING:
     from seg_lib.viewer import SliceViewer
@@ -32,7 +32,7 @@ class Picture(anywidget.AnyWidget):
     """
 
     _esm = Path(__file__).with_name("viewer_picture.js")
-    frame = traitlets.Bytes().tag(sync=True)  # rendering.canvas_bytes
+    frame = traitlets.Bytes().tag(sync=True)  # panes.canvas_bytes
     words = traitlets.Dict().tag(sync=True)  # alt, caption, legend
     under = traitlets.Unicode().tag(sync=True)  # what lies under the pointer
 

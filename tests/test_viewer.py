@@ -16,13 +16,13 @@ from PIL import Image
 import seg_lib.viewer
 from seg_lib.data.hu import HU_WINDOWS
 from seg_lib.errors import InputError
+from seg_lib.panes import canvas_bytes
 from seg_lib.rendering import (
     FALSE_ALARM,
     FOUND,
     MISSED,
     PREDICTION,
     TRUTH,
-    canvas_bytes,
     render,
 )
 from seg_lib.scans import open_scan

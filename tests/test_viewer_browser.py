@@ -20,7 +20,8 @@ import pytest
 from PIL import Image
 
 from seg_lib.figure_style import fewer_colours
-from seg_lib.rendering import canvas_bytes, png_bytes
+from seg_lib.panes import canvas_bytes
+from seg_lib.rendering import png_bytes
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -267,7 +268,7 @@ def test_the_canvas_shows_each_pixel_as_it_was_drawn(page):
     frame = np.repeat(rng.integers(0, 256, (7, 5, 1)), 3, axis=2).astype(np.uint8)
     frame[2:5, 1:3] = rng.integers(0, 256, (3, 2, 3))
     source = base64.b64encode(PICTURE_CODE.read_bytes()).decode()
-    blank = page.context.new_page()
+    blank = page.context.browser.new_page()
     height, width, drawn = blank.evaluate(DRAWN, [source, list(canvas_bytes(frame))])
     blank.close()
     drawn = np.reshape(drawn, (height, width, 4))
