@@ -370,7 +370,9 @@ def test_grey_images_get_grey_levels(monkeypatch):
 def test_the_scan_goes_to_niivue_on_its_own_grid(viewer, monkeypatch):
     pytest.importorskip("ipyniivue", reason="ipyniivue is not installed: seg-lib[view3d]")
     monkeypatch.setattr(seg_lib.viewer, "widgets_can_display", lambda: True)
-    shown = viewer.in_3d().volumes
+    widget = viewer.in_3d()
+    assert widget.opts.is_radiological_convention, "left and right as in SliceViewer"
+    shown = widget.volumes
     assert [volume.name for volume in shown] == ["image.nii", "truth.nii", "prediction.nii"]
     image, truth, _ = (nib.Nifti1Image.from_bytes(bytes(volume.data)) for volume in shown)
     assert np.allclose(image.affine, np.diag([0.8, 0.8, 2.5, 1]))
