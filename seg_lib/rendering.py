@@ -108,7 +108,11 @@ def frame_size(shape: tuple[int, int], spacing_mm: tuple[float, float], size_px:
 
 def grey_levels(values: np.ndarray, window: tuple[float, float]) -> np.ndarray:
     """Map a window to 0 (black) … ``WHITE``, uint8. NaN is black."""
-    return (np.nan_to_num(apply_window(values, window)) * WHITE + 0.5).astype(np.uint8)
+    scaled = apply_window(np.ascontiguousarray(values), window)
+    np.nan_to_num(scaled, copy=False)
+    scaled *= WHITE
+    scaled += 0.5
+    return scaled.astype(np.uint8)
 
 
 def outline(mask: np.ndarray, width_px: int = 1) -> np.ndarray:
@@ -161,9 +165,13 @@ def paint_heat(frame: np.ndarray, probability: np.ndarray, opacity: float) -> No
         paint(frame, tenths == tenth, tuple(colour), opacity * (0.5 + tenth / 20))
 
 
-def render(scan: Scan, view: View) -> np.ndarray:
-    """Draw one slice as (height, width, 3) uint8, aspect true in mm."""
-    values = plane_slice(scan.image, view.plane, view.index)
+def render(scan: Scan, view: View, values: np.ndarray | None = None) -> np.ndarray:
+    """Draw one slice as (height, width, 3) uint8, aspect true in mm.
+
+    ``values`` is the slice of the image (H, W) where it was read before, which takes a while: in a
+    volume that is stored along z each pixel of an axial slice is another piece of memory.
+    """
+    values = plane_slice(scan.image, view.plane, view.index) if values is None else values
     size = frame_size(values.shape, pixel_spacing_mm(scan.spacing_mm, view.plane), view.size_px)
     grey = _resized(grey_levels(values, view.window), size, Image.Resampling.BILINEAR)
     if view.letters and not scan.is_slice:
@@ -172,8 +180,8 @@ def render(scan: Scan, view: View) -> np.ndarray:
     if view.overlay == "filled":
         frame &= 0xFE  # 126 grey levels leave room for the tints in a palette of 256
     truth, prediction = (
-        None if mask is None else plane_slice(mask, view.plane, view.index)
-        for mask in (scan.truth, scan.prediction)
+        None if mask is None else _mask_slice(mask, box, view)
+        for mask, box in zip((scan.truth, scan.prediction), scan.boxes, strict=True)
     )
     if view.overlay == "heat map" and scan.probability is not None:
         paint_heat(frame, plane_slice(scan.probability, view.plane, view.index), view.opacity)
@@ -190,6 +198,16 @@ def render(scan: Scan, view: View) -> np.ndarray:
             width_px = (2 if view.size_px >= 400 else 1) + (name == "truth")
             paint(frame[box], outline(mask[box], width_px), colour)
     return frame
+
+
+def _mask_slice(mask: np.ndarray, box: tuple[slice, ...], view: View) -> np.ndarray:
+    """As ``plane_slice``; reads only the box, outside of which the mask is empty."""
+    axis = PLANES[view.plane].axis
+    across = box[:axis] + box[axis + 1 :]
+    found = np.zeros(mask.shape[:axis] + mask.shape[axis + 1 :], bool)
+    if box[axis].start <= view.index < box[axis].stop:
+        found[across] = np.moveaxis(mask, axis, 0)[view.index][across]
+    return found[::-1, ::-1].T
 
 
 def _resized(grey: np.ndarray, size: tuple[int, int], how: Image.Resampling) -> np.ndarray:
@@ -209,7 +227,7 @@ def png_bytes(rgb: np.ndarray, compress_level: int = 1) -> bytes:
     """Encode an (H, W, 3) uint8 frame as PNG, without loss.
 
     A frame with at most 256 colours (``render`` sees to that) is stored as one byte a pixel with a
-    palette: half the bytes, for a viewer that sends 20 frames a second.
+    palette: half the bytes.
     """
     picture = Image.fromarray(rgb)
     colours = picture.getcolors(256)  # None where there are more

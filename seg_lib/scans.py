@@ -7,6 +7,7 @@ figures draw. Nothing is resampled and a volume is not copied. Taught in noteboo
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,12 @@ class Scan:
         x, y, z = (length // 2 for length in self.image.shape)
         return x, y, z
 
+    @cached_property
+    def boxes(self) -> list[tuple[slice, ...] | None]:
+        """The smallest boxes that hold all of the truth and all of the prediction."""
+        masks = (self.truth, self.prediction)
+        return [None if mask is None else foreground_box(mask) for mask in masks]
+
     @property
     def marked(self) -> np.ndarray:
         """The truth; the prediction where there is none; else an empty mask."""
@@ -86,10 +93,13 @@ def find_lesions(mask: np.ndarray) -> list[Lesion]:
 
 
 def foreground_box(mask: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box that holds the foreground of a mask that is not empty."""
+    """The smallest box that holds the foreground of a mask; empty where the mask is."""
     axes = set(range(mask.ndim))
     filled = (np.flatnonzero(mask.any(axis=tuple(axes - {axis}))) for axis in sorted(axes))
-    return tuple(slice(int(inside[0]), int(inside[-1]) + 1) for inside in filled)
+    return tuple(
+        slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0, 0)
+        for inside in filled
+    )
 
 
 def window_limits(window: str | tuple[float, float]) -> tuple[float, float]:

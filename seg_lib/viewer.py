@@ -158,15 +158,18 @@ class SliceViewer:
         """(words, colour) of each overlay in the current view."""
         if self.view.overlay == "none":
             return []
-        painted = layers(self.scan.truth, self.scan.prediction, self.view.show)
+        masks = (self.scan.truth, self.scan.prediction)
+        corner = (None if mask is None else mask[:1, :1, :1] for mask in masks)  # for the words
+        painted = layers(*corner, self.view.show)
         if self.view.overlay == "heat map":
             painted = [layer for layer in painted if layer[0] == "truth"]
         return [(words, colour) for words, _, colour in painted]
 
-    def caption(self) -> str:
+    def caption(self, panes: Sequence[Pane] | None = None) -> str:
         """Where the viewer stands, in words: slice, millimetres, range of values, lesions."""
         view, scan = self.view, self.scan
-        values = plane_slice(scan.image, view.plane, view.index)
+        shown = (pane for pane in panes or self.panes if pane.view.plane == view.plane)
+        values = next(shown).values
         words = [f"{scan.unit} {values.min():.0f} to {values.max():.0f}"]
         if not scan.is_slice:
             where = f"{view.plane} slice {view.index + 1} of {self.n_slices}"
@@ -191,8 +194,8 @@ class SliceViewer:
             words.append(f"probability {scan.probability[voxel]:.2f}")
         return " · ".join([name, *words] if name else words)
 
-    def alt_text(self) -> str:
-        """The picture in words, for people who do not see it."""
+    def alt_text(self, caption: str | None = None) -> str:
+        """The picture in words, for people who do not see it; they begin with its caption."""
         low, high = self.view.window
         painted = " and ".join(words for words, _ in self.legend())
         overlay = f"{self.view.overlay} overlay of {painted}" if painted else "no overlay"
@@ -200,7 +203,7 @@ class SliceViewer:
             overlay = "heat map of the probability" + (" and outline of truth" if painted else "")
         names = f" of {', '.join(self.scans)} side by side" if len(self.scans) > 1 else ""
         planes = ", all three planes" if self.view.all_planes else ""
-        caption = f"CT{names}, {self.caption()}{planes}"
+        caption = f"CT{names}, {caption or self.caption()}{planes}"
         return f"{caption}, window {low:.0f} to {high:.0f} {self.scan.unit}, {overlay}"
 
     def __repr__(self) -> str:

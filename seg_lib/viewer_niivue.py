@@ -27,7 +27,7 @@ def in_3d(scan: Scan, window: tuple[float, float]) -> Any:
         InputError: ipyniivue is not installed, or a 2D image.
     """
     try:
-        from ipyniivue import NiiVue
+        from ipyniivue import NiiVue, ShowRender
     except ImportError as error:
         raise InputError('3D needs ipyniivue: pip install "seg-lib[view3d]".') from error
     if scan.is_slice:
@@ -47,7 +47,11 @@ def in_3d(scan: Scan, window: tuple[float, float]) -> Any:
         for name, mask in masks.items()
         if mask is not None and mask.any()
     ]
-    widget = NiiVue(height=500)
+    widget = NiiVue(
+        height=500,
+        is_radiological_convention=True,  # the patient's right on the left, as in SliceViewer
+        multiplanar_show_render=ShowRender.ALWAYS,
+    )
     widget.load_volumes(volumes)
     return widget
 

@@ -18,31 +18,45 @@ function made(kind, parent, style = "", properties = {}) {
   return parent.appendChild(element);
 }
 
+// The pixels of a frame; panes.canvas_bytes says how they are packed.
+function draw(canvas, { buffer, byteOffset, byteLength }) {
+  const packed = buffer.slice(byteOffset, byteOffset + byteLength);
+  const [height, width, n] = new Uint32Array(packed, 0, 3);
+  const places = new Uint32Array(packed, 12, n), colours = new Uint32Array(packed, 12 + 4 * n, n);
+  const grey = new Uint8Array(packed, 12 + 8 * n);
+  const frame = new ImageData(width, height), pixels = new Uint32Array(frame.data.buffer);
+  for (let i = 0; i < grey.length; i++) pixels[i] = 0xff000000 | (grey[i] * 0x10101);
+  for (let i = 0; i < n; i++) pixels[places[i]] = colours[i];
+  if (canvas.width !== width) canvas.width = width;
+  if (canvas.height !== height) canvas.height = height;
+  canvas.getContext("2d").putImageData(frame, 0, 0);
+}
+
 function render({ model, el }) {
   const figure = made("figure", el, "margin:0;max-width:100%;line-height:1.5");
-  const image = made("img", figure, "display:block;max-width:100%;cursor:crosshair", {
-    tabIndex: 0, title: HELP, decoding: "sync", draggable: false,
+  const image = made("canvas", figure, "display:block;max-width:100%;cursor:crosshair", {
+    tabIndex: 0, title: HELP,
   });
+  image.setAttribute("role", "img");
   const caption = made("figcaption", figure);
   const save = made("a", caption, "float:right;text-decoration:underline", {
-    textContent: "Save picture", download: "slice.png",
+    textContent: "Save picture", download: "slice.png", href: "#",
   });
+  save.addEventListener("click", () => { save.href = image.toDataURL(); });
   const words = made("div", caption);
   const legend = made("div", caption, "min-height:1.5em");
   const under = made("div", caption, "min-height:1.5em;font-variant-numeric:tabular-nums");
 
   function showFrame() {
-    const old = image.src;
-    image.src = URL.createObjectURL(new Blob([model.get("frame")], { type: "image/png" }));
-    save.href = image.src;
-    if (old) URL.revokeObjectURL(old);
+    draw(image, model.get("frame"));
+    clearTimeout(patience);
     busy = false;
     pass();
   }
 
   function showWords() {
     const told = model.get("words");
-    image.alt = told.alt;
+    image.setAttribute("aria-label", told.alt);
     words.textContent = told.caption;
     legend.replaceChildren();
     for (const [name, colour] of told.legend) {
@@ -57,7 +71,7 @@ function render({ model, el }) {
   }
 
   // Wheel and keys add up while a frame is under way: the kernel is asked once a frame.
-  let busy = false, waiting = null;
+  let busy = false, waiting = null, patience = 0;
 
   function ask(message) {
     const adds = waiting && "scroll" in waiting && "scroll" in message;
@@ -68,14 +82,14 @@ function render({ model, el }) {
   function pass() {
     if (busy || !waiting) return;
     busy = true;
-    setTimeout(() => { busy = false; pass(); }, PATIENCE_MS); // where nothing changed, no frame comes
+    patience = setTimeout(() => { busy = false; pass(); }, PATIENCE_MS); // where nothing changed, no frame comes
     model.send(waiting);
     waiting = null;
   }
 
   function place(event) {
     const box = image.getBoundingClientRect();
-    const scale = image.naturalWidth / box.width; // a narrow page shows the picture smaller
+    const scale = image.width / box.width; // a narrow page shows the picture smaller
     return [(event.clientX - box.left) * scale, (event.clientY - box.top) * scale];
   }
 

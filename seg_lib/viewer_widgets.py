@@ -13,7 +13,7 @@ import ipywidgets as widgets
 import traitlets
 
 from seg_lib.data.hu import HU_WINDOWS
-from seg_lib.panes import voxel_at
+from seg_lib.panes import canvas_bytes, draw, voxel_at
 from seg_lib.rendering import OVERLAYS, PLANES, SHOWS
 
 if TYPE_CHECKING:
@@ -27,11 +27,12 @@ PANEL_PX = 300
 class Picture(anywidget.AnyWidget):
     """The frame with its words; what mouse and keys do over it comes back as messages.
 
-    An ipywidgets ``Image`` has neither alternative text nor wheel, keys or pointer.
+    An ipywidgets ``Image`` has neither alternative text nor wheel, keys or pointer, and a browser
+    takes longer to open a PNG than to draw pixels.
     """
 
     _esm = Path(__file__).with_name("viewer_picture.js")
-    frame = traitlets.Bytes().tag(sync=True)  # PNG
+    frame = traitlets.Bytes().tag(sync=True)  # panes.canvas_bytes
     words = traitlets.Dict().tag(sync=True)  # alt, caption, legend
     under = traitlets.Unicode().tag(sync=True)  # what lies under the pointer
 
@@ -88,7 +89,17 @@ class Controls:
         return {} if name == OWN_WINDOW else {"window": self.presets[name]}
 
     def refresh(self) -> None:
-        """Set every widget from the viewer's view and send one picture."""
+        """Send one picture of the viewer's view, then set every widget from it."""
+        panes = self.viewer.panes
+        caption = self.viewer.caption(panes)
+        legend = [(words, f"rgb{colour}") for words, colour in self.viewer.legend()]
+        told = {"alt": self.viewer.alt_text(caption), "caption": caption, "legend": legend}
+        with self.picture.hold_sync():  # words and picture in one message
+            self.picture.words = told
+            self.picture.frame = canvas_bytes(draw(panes, self.viewer.voxel))
+        self._set_widgets()
+
+    def _set_widgets(self) -> None:
         view = self.viewer.view
         low, high = view.window
         self._listening = False  # what the view itself changes is not news
@@ -103,10 +114,6 @@ class Controls:
         self.opacity.disabled = view.overlay not in ("filled", "heat map")
         self.show.value = view.show
         self._listening = True
-        legend = [(words, f"rgb{colour}") for words, colour in self.viewer.legend()]
-        told = {"alt": self.viewer.alt_text(), "caption": self.viewer.caption(), "legend": legend}
-        with self.picture.hold_sync():  # words and picture in one message
-            self.picture.words, self.picture.frame = told, self.viewer.frame()
 
     def _build_position(self) -> None:
         planes = ["axial"] if self.viewer.scan.is_slice else [*PLANES, ALL_PLANES]

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from seg_lib.panes import CROSS, GAP_PX, arrange, draw, voxel_at
+from seg_lib.panes import CROSS, GAP_PX, arrange, canvas_bytes, draw, voxel_at
 from seg_lib.rendering import PLANES, View, heat_colours, paint_heat, plane_slice, render
 from seg_lib.scans import open_scan, open_scans
 
@@ -99,3 +99,14 @@ def test_the_image_is_read_once_for_several_predictions(tmp_path):
     scans = open_scans(hu, None, {"a": np.zeros(hu.shape), "b": np.ones(hu.shape)})
     assert scans["a"].image is scans["b"].image
     assert scans["b"].prediction.all() and scans["b"].probability is not None
+
+
+def test_packed_for_a_canvas_a_frame_comes_out_as_it_was(scan):
+    frame = draw(arrange({"": scan}, View(all_planes=True), (3, 7, 4)), (3, 7, 4))
+    packed = canvas_bytes(frame)
+    height, width, n = np.frombuffer(packed, "<u4", 3)
+    places, colours = np.frombuffer(packed, "<u4", 2 * n, offset=12).reshape(2, n)
+    grey = np.frombuffer(packed, np.uint8, offset=12 + 8 * n).reshape(height, width)
+    unpacked = np.repeat(grey[:, :, None], 3, axis=2)
+    unpacked.reshape(-1, 3)[places] = colours.view(np.uint8).reshape(n, 4)[:, :3]
+    assert 0 < n < grey.size and np.array_equal(unpacked, frame)

@@ -16,6 +16,7 @@ from PIL import Image
 import seg_lib.viewer
 from seg_lib.data.hu import HU_WINDOWS
 from seg_lib.errors import InputError
+from seg_lib.panes import canvas_bytes
 from seg_lib.rendering import (
     FALSE_ALARM,
     FOUND,
@@ -276,7 +277,7 @@ def test_the_image_has_alternative_text_and_is_the_frame(viewer, controls):
     told = controls.picture.words
     assert (told["alt"], told["caption"]) == (viewer.alt_text(), viewer.caption())
     assert told["legend"] == [("truth", f"rgb{TRUTH}"), ("prediction", f"rgb{PREDICTION}")]
-    assert controls.picture.frame == viewer.frame()
+    assert controls.picture.frame == canvas_bytes(decoded(viewer.frame()))
 
 
 ACTIONS = {
@@ -300,7 +301,7 @@ def test_each_action_sends_exactly_one_new_picture(viewer, controls, name):
     sent = []
     controls.picture.observe(lambda change: sent.append(change.new), "frame")
     ACTIONS[name](controls)
-    assert sent == [viewer.frame()]
+    assert sent == [canvas_bytes(decoded(viewer.frame()))]
 
 
 def test_the_pointer_asks_and_a_click_goes_there(viewer, controls):
@@ -369,7 +370,9 @@ def test_grey_images_get_grey_levels(monkeypatch):
 def test_the_scan_goes_to_niivue_on_its_own_grid(viewer, monkeypatch):
     pytest.importorskip("ipyniivue", reason="ipyniivue is not installed: seg-lib[view3d]")
     monkeypatch.setattr(seg_lib.viewer, "widgets_can_display", lambda: True)
-    shown = viewer.in_3d().volumes
+    widget = viewer.in_3d()
+    assert widget.opts.is_radiological_convention, "left and right as in SliceViewer"
+    shown = widget.volumes
     assert [volume.name for volume in shown] == ["image.nii", "truth.nii", "prediction.nii"]
     image, truth, _ = (nib.Nifti1Image.from_bytes(bytes(volume.data)) for volume in shown)
     assert np.allclose(image.affine, np.diag([0.8, 0.8, 2.5, 1]))

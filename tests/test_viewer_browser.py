@@ -1,5 +1,6 @@
 """SliceViewer as a person meets it: JupyterLab in a headless browser, mouse and keyboard."""
 
+import base64
 import contextlib
 import io
 import json
@@ -19,6 +20,7 @@ import pytest
 from PIL import Image
 
 from seg_lib.figure_style import fewer_colours
+from seg_lib.panes import canvas_bytes
 from seg_lib.rendering import png_bytes
 
 playwright_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -36,9 +38,10 @@ FLAGS = [
 ]
 FIGURE = Path(__file__).parents[1] / "figures" / "viewer.png"
 FRAMES = Path(__file__).parents[1] / "benchmarks" / "results" / "viewer_frames.json"
+PICTURE_CODE = Path(__file__).parents[1] / "seg_lib" / "viewer_picture.js"
 LOADED_MS = 120_000  # a cold JupyterLab on a busy machine
 ANSWERED_MS = 10_000
-PICTURE = "figure img[alt]"
+PICTURE = "figure canvas[aria-label]"
 
 # An asymmetric chest of 512 x 512 x 300 voxels with two nodules, and probabilities a little aside.
 CELL = """
@@ -60,20 +63,48 @@ viewer = SliceViewer(hu, truth, prediction * np.float16(0.9), spacing=(0.7, 0.7,
 viewer
 """
 
-# Press a key so many times, each when the picture before it stands; milliseconds of each.
+# Press a key so many times, each when the picture before it stands. For each the milliseconds until
+# the frame of the page that shows other pixels is done, the words then, and a sum of the pixels.
 KEY_TO_PICTURE = """
 async ([css, times]) => {
-  const image = document.querySelector(css), took = [];
+  const canvas = document.querySelector(css), context = canvas.getContext("2d"), shown = [];
+  const pixels = () =>
+    new Uint32Array(context.getImageData(0, 0, canvas.width, canvas.height).data.buffer);
+  const { port1, port2 } = new MessageChannel();
+  const painted = () => new Promise(done => { port1.onmessage = done; port2.postMessage(0); });
   for (let i = 0; i < times; i++) {
+    const before = pixels(), key = i % 2 ? "ArrowDown" : "ArrowUp";
+    const told = new Promise(done => new MutationObserver((_, watch) => {
+      watch.disconnect();
+      done();
+    }).observe(canvas, { attributeFilter: ["aria-label"] }));
+    let now = before;
     const started = performance.now();
-    const loaded = new Promise(done => image.addEventListener("load", done, { once: true }));
-    const key = i % 2 ? "ArrowDown" : "ArrowUp";
-    image.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
-    await loaded;
-    await new Promise(requestAnimationFrame);
-    took.push(performance.now() - started);
+    canvas.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+    await told;
+    while (now.every((pixel, place) => pixel === before[place])) {
+      await new Promise(requestAnimationFrame);
+      now = pixels();
+    }
+    await painted();
+    const ms = performance.now() - started;
+    shown.push([ms, canvas.getAttribute("aria-label"), now.reduce((sum, pixel) => sum + pixel, 0)]);
   }
-  return took;
+  return shown;
+}
+"""
+
+# The picture's code without JupyterLab: what stands on the canvas after a frame was handed over.
+DRAWN = """
+async ([source, frame]) => {
+  const { default: picture } = await import("data:text/javascript;base64," + source);
+  const bytes = Uint8Array.from([0, 0, 0, ...frame]);
+  const words = { alt: "alt", caption: "caption", legend: [["truth", "green"]] };
+  const state = { words, under: "", frame: new DataView(bytes.buffer, 3) };
+  picture.render({ model: { get: name => state[name], on() {} }, el: document.body });
+  const canvas = document.querySelector("canvas");
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  return [canvas.height, canvas.width, [...data]];
 }
 """
 
@@ -193,7 +224,8 @@ def _note_outside(outside: list[str], url: str) -> None:
 
 
 def picture(page) -> str:
-    return page.locator(PICTURE).get_attribute("src")
+    """The pixels, as the address of a PNG."""
+    return page.locator(PICTURE).evaluate("canvas => canvas.toDataURL()")
 
 
 def caption(page) -> str:
@@ -205,7 +237,7 @@ def after(page, act) -> str:
     before = picture(page)
     act()
     page.wait_for_function(
-        "([css, old]) => document.querySelector(css)?.src !== old",
+        "([css, old]) => document.querySelector(css)?.toDataURL() !== old",
         arg=[PICTURE, before],
         timeout=ANSWERED_MS,
     )
@@ -231,11 +263,25 @@ def button(page, words: str):
 
 
 @pytest.mark.browser
+def test_the_canvas_shows_each_pixel_as_it_was_drawn(page):
+    rng = np.random.default_rng(0)
+    frame = np.repeat(rng.integers(0, 256, (7, 5, 1)), 3, axis=2).astype(np.uint8)
+    frame[2:5, 1:3] = rng.integers(0, 256, (3, 2, 3))
+    source = base64.b64encode(PICTURE_CODE.read_bytes()).decode()
+    blank = page.context.browser.new_page()
+    height, width, drawn = blank.evaluate(DRAWN, [source, list(canvas_bytes(frame))])
+    blank.close()
+    drawn = np.reshape(drawn, (height, width, 4))
+    assert np.array_equal(drawn[:, :, :3], frame) and (drawn[:, :, 3] == 255).all()
+
+
+@pytest.mark.browser
 def test_first_picture_is_large_and_says_in_words_what_it_shows(page):
     image = page.locator(PICTURE)
-    assert image.get_attribute("alt").startswith("CT, axial slice 91 of 300")
-    assert "outline overlay of truth and prediction" in image.get_attribute("alt")
-    assert image.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [512, 512]
+    assert image.get_attribute("role") == "img"
+    assert image.get_attribute("aria-label").startswith("CT, axial slice 91 of 300")
+    assert "outline overlay of truth and prediction" in image.get_attribute("aria-label")
+    assert image.evaluate("image => [image.width, image.height]") == [512, 512]
     assert "lesion 1 of 2" in caption(page)
 
 
@@ -315,7 +361,7 @@ def test_the_pointer_reads_hu_and_a_click_leads_all_planes_there(page):
     assert "HU " in words and "probability 0.00" in words
     after(page, lambda: page.mouse.click(box["x"] + box["width"] / 6, box["y"] + 20))
     settled(page)
-    assert "all three planes" in page.locator(PICTURE).get_attribute("alt")
+    assert "all three planes" in page.locator(PICTURE).get_attribute("aria-label")
     after(page, button(page, "axial").click)
 
 
@@ -327,6 +373,8 @@ def test_the_picture_can_be_saved(page, tmp_path):
     download.value.save_as(tmp_path / "slice.png")
     saved = (tmp_path / "slice.png").read_bytes()
     assert Image.open(io.BytesIO(saved)).size[0] >= 512
+    shown = base64.b64decode(picture(page).removeprefix("data:image/png;base64,"))
+    assert np.array_equal(Image.open(io.BytesIO(saved)), Image.open(io.BytesIO(shown)))
 
 
 @pytest.mark.browser
@@ -368,7 +416,9 @@ def test_time_a_frame_takes_from_key_to_screen(page, capsys):
     page.get_by_label("Window", exact=True).select_option("lung")
     page.locator(PICTURE).focus()
     settled(page)
-    frame_ms = page.evaluate(KEY_TO_PICTURE, [PICTURE, 31])
+    shown = page.evaluate(KEY_TO_PICTURE, [PICTURE, 31])
+    assert len({words for _, words, _ in shown}) == len({tuple(rest) for _, *rest in shown}) == 2
+    frame_ms = [ms for ms, _, _ in shown]
     median, slowest = np.median(frame_ms), max(frame_ms)
     with capsys.disabled():
         print(f"\n{median:.0f} ms from key to picture (slowest {slowest:.0f}), 512 x 512 x 300")
