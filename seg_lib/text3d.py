@@ -128,7 +128,11 @@ def train_text(parts: Parts, out: str | Path, sizes: Settings, seed: int, **how:
     model.standardise([volume.case.note for volume in train])
     for case in (volume.case for volume in train):
         warn_of_cut(model, case.case, case.note)
-    hard = [false_alarms(model, volume, sizes) for volume in train] if with_notes else None
+    hard = None
+    if with_notes:
+        each = {volume.case.case: volume for volume in train}  # one may be in the list twice
+        found = {name: false_alarms(model, volume, sizes) for name, volume in each.items()}
+        hard = [found[volume.case.case] for volume in train]
     run(out, with_notes, sizes.epochs, how.get("minutes"), hard=hard)
     return model
 
