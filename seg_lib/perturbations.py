@@ -1,6 +1,6 @@
 """What happens to scans and notes on the way to a network, one thing at a time, in real units.
 
-    Scan ── change(scan, level) ──> Scan        hu, mask and note stay true to each other
+    NotedScan ── change(scan, level) ──> NotedScan    HU, mask and note stay true to each other
     predict, scans ── suffered ──> a row for each change and level: Dice, and what it cost
 
 Every change is a pure function; at level 0 it changes nothing. Taught in notebook 16.
@@ -24,7 +24,7 @@ X, Z = 0, 2  # axes of a volume in RAS: towards the right, towards the head
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Scan:
+class NotedScan:
     """A volume, its true mask and its note."""
 
     volume: Volume  # HU in RAS
@@ -32,18 +32,18 @@ class Scan:
     note: str
 
 
-def noise(scan: Scan, sd_hu: float, seed: int = 0) -> Scan:
+def noise(scan: NotedScan, sd_hu: float, seed: int = 0) -> NotedScan:
     """Normal noise of this standard deviation in HU on every voxel, as of a lower dose."""
     drawn = np.random.default_rng(seed).standard_normal(scan.mask.shape, np.float32)
     return _seen(scan, scan.volume.array + np.float32(sd_hu) * drawn)
 
 
-def brighter(scan: Scan, offset_hu: float) -> Scan:
+def brighter(scan: NotedScan, offset_hu: float) -> NotedScan:
     """Every voxel brighter by so many HU, as of a scanner that is calibrated badly."""
     return _seen(scan, scan.volume.array + np.float32(offset_hu))
 
 
-def coarser(scan: Scan, spacing_mm: float) -> Scan:
+def coarser(scan: NotedScan, spacing_mm: float) -> NotedScan:
     """Resampled to voxels of at least this length along each axis, and back to its own grid."""
     old = scan.volume.spacing_mm
     shape = [
@@ -53,7 +53,7 @@ def coarser(scan: Scan, spacing_mm: float) -> Scan:
     return _seen(scan, resampled(resampled(scan.volume.array, shape), scan.mask.shape))
 
 
-def moved(scan: Scan, mm: float) -> Scan:
+def moved(scan: NotedScan, mm: float) -> NotedScan:
     """The field of view shifted along x, so that the body lies so many mm further to the right.
 
     Whole voxels; air comes in, and what leaves the field is lost to image and mask.
@@ -69,7 +69,7 @@ def moved(scan: Scan, mm: float) -> Scan:
     return _seen(scan, new[0], new[1], first=(-n, 0, 0))
 
 
-def cropped(scan: Scan, mm: float) -> Scan:
+def cropped(scan: NotedScan, mm: float) -> NotedScan:
     """The scan without so many mm at the end, top or bottom, that is further from the tumour.
 
     Whole slices, and never one that shows the tumour: half of it would have another truth.
@@ -83,13 +83,13 @@ def cropped(scan: Scan, mm: float) -> Scan:
     return _seen(scan, hu, mask, first=(0, 0, start))
 
 
-def mirrored(scan: Scan, level: float) -> Scan:
+def mirrored(scan: NotedScan, level: float) -> NotedScan:
     """Left and right of image and mask change places, and the note is rewritten, unless 0."""
     flipped = mirrored_image(scan, level)
     return dataclasses.replace(flipped, note=mirrored_note(scan.note)) if level else scan
 
 
-def mirrored_image(scan: Scan, level: float) -> Scan:
+def mirrored_image(scan: NotedScan, level: float) -> NotedScan:
     """The same with the note as it was, as of a file that lost its orientation, unless 0."""
     if not level:
         return scan
@@ -97,11 +97,11 @@ def mirrored_image(scan: Scan, level: float) -> Scan:
 
 
 def _seen(
-    scan: Scan,
+    scan: NotedScan,
     hu: np.ndarray,
     mask: np.ndarray | None = None,
     first: tuple[int, int, int] = (0, 0, 0),
-) -> Scan:
+) -> NotedScan:
     """The scan with other voxels; ``first`` is where they begin on the grid of the old ones."""
     affine = scan.volume.affine.copy()
     affine[:3, 3] += affine[:3, :3] @ first
@@ -113,7 +113,7 @@ def _seen(
 class Perturbation:
     """A change and the levels at which it is tried, in its unit."""
 
-    change: Callable[[Scan, float], Scan]
+    change: Callable[[NotedScan, float], NotedScan]
     unit: str
     levels: tuple[float, ...]
 
@@ -134,8 +134,8 @@ SUITE = {  # [C]
 
 
 def suffered(
-    predict: Callable[[Scan], np.ndarray],
-    scans: Sequence[Scan],
+    predict: Callable[[NotedScan], np.ndarray],
+    scans: Sequence[NotedScan],
     suite: Mapping[str, Perturbation] = SUITE,
 ) -> list[dict[str, Any]]:
     """Dice under every change, and the difference from the same cases unchanged.
@@ -155,7 +155,7 @@ def suffered(
     if not scans:
         raise InputError("There are no scans to perturb; give at least one.")
 
-    def scores(change: Callable[[Scan], Scan]) -> np.ndarray:
+    def scores(change: Callable[[NotedScan], NotedScan]) -> np.ndarray:
         return np.array([dice(predict(new), new.mask) for new in map(change, scans)])
 
     before = scores(lambda scan: scan)

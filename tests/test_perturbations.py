@@ -13,7 +13,7 @@ from seg_lib.perturbations import (
     AIR_HU,
     SUITE,
     Perturbation,
-    Scan,
+    NotedScan,
     brighter,
     coarser,
     cropped,
@@ -35,21 +35,21 @@ def scan():
     mask[28:33, 10:15, 14:16] = 1
     hu[mask > 0] = 40
     affine = np.diag([2.0, 2.0, 4.0, 1.0])
-    return Scan(Volume(hu, affine, affine, hu.shape, Path("made up")), mask, NOTE)
+    return NotedScan(Volume(hu, affine, affine, hu.shape, Path("made up")), mask, NOTE)
 
 
-def same(one: Scan, other: Scan) -> bool:
+def same(one: NotedScan, other: NotedScan) -> bool:
     arrays = np.array_equal(one.volume.array, other.volume.array)
     return arrays and np.array_equal(one.mask, other.mask) and one.note == other.note
 
 
-def place_mm(scan: Scan) -> np.ndarray:
+def place_mm(scan: NotedScan) -> np.ndarray:
     """Where the middle of the mask lies in the world."""
     middle = np.argwhere(scan.mask).mean(axis=0)
     return scan.volume.affine[:3, :3] @ middle + scan.volume.affine[:3, 3]
 
 
-def bright_where_masked(scan: Scan) -> bool:
+def bright_where_masked(scan: NotedScan) -> bool:
     return np.array_equal(scan.volume.array > 0, scan.mask > 0)
 
 
@@ -142,7 +142,7 @@ def test_a_note_and_its_mirror(note, mirror):
 def test_the_table_of_a_reader_by_hand(scan):
     """It draws all that is bright on the side of the note: the old note after a flip finds none."""
 
-    def reader(given: Scan) -> np.ndarray:
+    def reader(given: NotedScan) -> np.ndarray:
         found = given.volume.array > -100
         side = slice(None, 20) if "left" in given.note else slice(20, None)
         mask = np.zeros(found.shape, np.uint8)
