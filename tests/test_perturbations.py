@@ -12,8 +12,8 @@ from seg_lib.errors import InputError
 from seg_lib.perturbations import (
     AIR_HU,
     SUITE,
-    Perturbation,
     NotedScan,
+    Perturbation,
     brighter,
     coarser,
     cropped,
