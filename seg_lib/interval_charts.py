@@ -16,7 +16,7 @@ Rows = Sequence[Mapping[str, Any]]
 def share_curve(rows: Rows, n_patients: int | None = None) -> Figure:
     """Dice over the share of the training patients, a line a network, with 95 % intervals.
 
-    Rows are those of `seg_lib.less_data.learning_curve`; with several seeds a thin bar reaches from
+    Rows are those of `seg_lib.less_data.learning_curve`; with several seeds a pale bar reaches from
     the worst to the best. ``n_patients``, of the whole, is written on the axis.
 
     Raises:
@@ -37,7 +37,8 @@ def share_curve(rows: Rows, n_patients: int | None = None) -> Figure:
         axes.errorbar(x, y, yerr=error, label=network, **marks)
         if max(row["seeds"] for row in line) > 1:
             ends = [[row[f"seed_{end}"] for row in line] for end in ("low", "high")]
-            axes.vlines(x, *ends, color=SERIES[i], lw=6, alpha=0.25)
+            said = f"{network}, worst to best seed"
+            axes.vlines(x, *ends, color=SERIES[i], lw=6, alpha=0.25, label=said)
     shares = sorted({row["share"] for row in rows})
     said = [f"\n({int(share * n_patients + 0.5)})" if n_patients else "" for share in shares]
     ticks = [f"{100 * share:g}{number}" for share, number in zip(shares, said, strict=True)]
