@@ -37,15 +37,16 @@ def share_curve(rows: Rows, n_patients: int | None = None) -> Figure:
         axes.errorbar(x, y, yerr=error, label=network, **marks)
         if max(row["seeds"] for row in line) > 1:
             ends = [[row[f"seed_{end}"] for row in line] for end in ("low", "high")]
-            said = f"{network}, worst to best seed"
-            axes.vlines(x, *ends, color=SERIES[i], lw=6, alpha=0.25, label=said)
+            axes.vlines(x, *ends, color=SERIES[i], lw=6, alpha=0.25)
     shares = sorted({row["share"] for row in rows})
     said = [f"\n({int(share * n_patients + 0.5)})" if n_patients else "" for share in shares]
     ticks = [f"{100 * share:g}{number}" for share, number in zip(shares, said, strict=True)]
     axes.set_xticks([100 * share for share in shares], ticks)
     label = "training patients, %" + (" (number)" if n_patients else "")
     top = max(0.1, 1.1 * max(row["high"] for row in rows))
-    axes.set(xlabel=label, ylabel="Dice, mean and 95 % interval", ylim=(0, min(1.0, top)))
+    pale = "\n(pale: worst to best seed)" if max(row["seeds"] for row in rows) > 1 else ""
+    said = f"Dice, mean and 95 % interval{pale}"
+    axes.set(xlabel=label, ylabel=said, ylim=(0, min(1.0, top)))
     axes.set_xlim(0, 105)
     axes.legend()
     return figure
