@@ -167,7 +167,7 @@ def test_mirror_images_with_notes_are_refused_and_greys_do_not_mirror():
 
 @pytest.mark.parametrize("shape", [(40, 40, 20), (10, 41, 9)], ids=["large", "short"])
 def test_patches_are_those_of_monai(shape):
-    """MONAI's crop and pad, which take ten times as long for the bookkeeping of their tensors."""
+    """MONAI's crop and pad, without the bookkeeping of their tensors."""
     from monai.transforms import RandCropByPosNegLabel, SpatialPad
 
     volume, patch = prepared(shape, lesion=(3, 31, 5)), (24, 16, 12)
