@@ -71,6 +71,8 @@ def test_noise_has_the_spread_that_was_asked_for_and_no_mean(scan):
     assert added.mean() == pytest.approx(0, abs=1.5)
     assert same(noise(scan, 50), noise(scan, 50))
     assert not same(noise(scan, 50, seed=1), noise(scan, 50))
+    other = dataclasses.replace(scan.volume, path=Path("another case"))
+    assert not same(noise(dataclasses.replace(scan, volume=other), 50), noise(scan, 50))
 
 
 def test_brighter_adds_the_same_to_every_voxel(scan):
