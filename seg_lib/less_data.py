@@ -4,7 +4,8 @@
              ─ train_pair ─> image only, with notes ─ learning_curve ─> a row for each share
 
 A share that is drawn anew may be of easier patients. A share of the epochs' length is a shorter
-training. And several seeds of one case are no new cases. Taught in notebook 16.
+training. And several seeds of one case are no new cases. The first training can be that of the
+smallest share for all: its patients are in every other. Taught in notebook 16.
 """
 
 import shutil
@@ -56,7 +57,12 @@ def filled_up(volumes: Sequence[Prepared], n: int) -> list[Prepared]:
 
 
 def train_pair(
-    parts: Parts, out: str | Path, sizes: Settings, seed: int, llama_in: str | Path
+    parts: Parts,
+    out: str | Path,
+    sizes: Settings,
+    seed: int,
+    llama_in: str | Path,
+    start: str | Path | None = None,
 ) -> dict[str, TextGuided]:
     """The two networks of `NETWORKS`, after as many steps from the same image-only start.
 
@@ -66,18 +72,26 @@ def train_pair(
         sizes: see lesson 16 in `seg_lib.course.sizes`.
         seed: of weights, patches and notes.
         llama_in: folder of `seg_lib.text3d.language_model_for`.
+        start: `start_of` another pair, whose patients are among these; else it is trained.
     """
     image, text = (Path(out) / name.replace(" ", "_") for name in NETWORKS)
     for folder in (image, text):
         shutil.rmtree(folder, ignore_errors=True)
 
-    def train(folder: Path, **how: Any) -> TextGuided:
-        start = text3d.untrained(Path(llama_in), sizes, seed)
-        return text3d.train_text(parts, folder, sizes, seed, model=start, **how)
+    def train(folder: Path, start: Path | None, **how: Any) -> TextGuided:
+        if start:
+            shutil.copytree(start, folder / "image_only")
+        model = text3d.untrained(Path(llama_in), sizes, seed)
+        resume = start is not None  # at its end, so that only the second training is left
+        return text3d.train_text(parts, folder, sizes, seed, model=model, resume=resume, **how)
 
-    image_only = train(image, with_notes=False)
-    shutil.copytree(image / "image_only", text / "image_only")
-    return dict(zip(NETWORKS, (image_only, train(text, resume=True)), strict=True))
+    image_only = train(image, Path(start) if start else None, with_notes=False)
+    return dict(zip(NETWORKS, (image_only, train(text, start_of(out))), strict=True))
+
+
+def start_of(out: str | Path) -> Path:
+    """The folder of the first training, by the image alone, of a pair in ``out``."""
+    return Path(out) / "image_only" / "image_only"
 
 
 def learning_curve(scores: Mapping[tuple[str, float], Sequence[Sequence[float]]]) -> Rows:

@@ -123,23 +123,34 @@ def test_the_figure_of_costs_has_a_line_a_change():
         interval_charts.cost_dots({})
 
 
-def test_both_networks_of_a_pair_have_the_same_start_and_as_many_steps(tmp_path, tmp_path_factory):
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
     phantoms = made_phantoms("thorax_notes", 5, tmp_path_factory)
-    train, val, _ = volumes3d.volumes3d_parts(phantoms, None, TINY, 0)
+    return volumes3d.volumes3d_parts(phantoms, None, TINY, 0)
+
+
+def trained_on(run):
+    """Steps of an epoch and epochs of a run, from what it has stored."""
+    about = load_checkpoint(run / "last.safetensors")[1]
+    return about["steps"], len(about["history"])
+
+
+def test_a_pair_has_the_same_start_and_as_many_steps_and_lends_its_start(tmp_path, parts):
+    train, val, _ = parts
     text3d.language_model_for(tmp_path, TINY, 0)
-    parts = (less_data.filled_up(train[:1], len(train)), val, [])
-    (tmp_path / "run" / "with_notes").mkdir(parents=True)
-    (tmp_path / "run" / "with_notes" / "last.safetensors").write_text("of an earlier run")
-    pair = less_data.train_pair(parts, tmp_path / "run", TINY, 0, tmp_path)
+    few = (less_data.filled_up(train[:1], len(train)), val, [])
+    (tmp_path / "few" / "with_notes").mkdir(parents=True)
+    (tmp_path / "few" / "with_notes" / "last.safetensors").write_text("of an earlier run")
+    pair = less_data.train_pair(few, tmp_path / "few", TINY, 0, tmp_path)
+    start = less_data.start_of(tmp_path / "few")
+    less_data.train_pair((train, val, []), tmp_path / "all", TINY, 0, tmp_path, start)
     assert tuple(pair) == less_data.NETWORKS
-    runs = [tmp_path / "run" / name for name in ("image_only", "with_notes")]
-    starts = [(run / "image_only" / "best.safetensors").read_bytes() for run in runs]
-    assert starts[0] == starts[1]
-    steps = []
-    for run in runs:
-        about = load_checkpoint(run / "last.safetensors")[1]
-        steps.append((about["steps"], len(about["history"])))
-    assert steps[0] == steps[1] == (-(-len(train) * 2 // 4), 1)
+    runs = [
+        tmp_path / who / name for who in ("few", "all") for name in ("image_only", "with_notes")
+    ]
+    assert len({(run / "image_only" / "best.safetensors").read_bytes() for run in runs}) == 1
+    assert len({(run / "best.safetensors").read_bytes() for run in runs}) == 4
+    assert {trained_on(run) for run in runs} == {(-(-len(train) * 2 // 4), 1)}
     notes = [volume.case.note for volume in val]
     for network, told in zip(pair.values(), ([None], notes), strict=True):
         assert len(text3d.score_noted(network, val, told, TINY)) == 1

@@ -93,12 +93,12 @@ VOLUMES = {
         | {"n_cases": 7, "shares": (0.5, 1.0), "patches": 4, "image_epochs": 2, "epochs": 2}
         | {"n_judged": 1, "n_external": 1, "llama_steps": 10, "budget_s": 25, "budget_mb": 3500},
         "laptop": LESS
-        | {"n_cases": 100, "patches": 2, "image_epochs": 7, "epochs": 5}
-        | {"n_judged": 12, "n_external": 10, "budget_s": 240, "budget_mb": 4000},
+        | {"n_cases": 100, "patches": 2, "image_epochs": 22, "epochs": 5}
+        | {"n_judged": 10, "n_external": 10, "budget_s": 240, "budget_mb": 4000},
         # Budget: a guess, not measured.
         "gpu": LESS
         | {"n_cases": 100, "shares": (0.1, 0.25, 0.5, 0.75, 0.9, 1.0), "seeds": (0, 1, 2)}
-        | {"patches": 8, "image_epochs": 4, "epochs": 4, "n_judged": 30, "n_external": 24}
+        | {"patches": 8, "image_epochs": 10, "epochs": 5, "n_judged": 30, "n_external": 24}
         | {"budget_s": 1200, "budget_mb": 12000},
         # Source 001, each share trained as in lesson 15. Budget: 60 such trainings.
         "paper": LESS
