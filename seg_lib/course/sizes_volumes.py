@@ -90,8 +90,9 @@ VOLUMES = {
     },
     "16": {
         "smoke": LESS
-        | {"n_cases": 7, "shares": (0.5, 1.0), "patches": 4, "image_epochs": 2, "epochs": 2}
-        | {"n_judged": 1, "n_external": 1, "llama_steps": 10, "budget_s": 25, "budget_mb": 3500},
+        | {"n_cases": 7, "shares": (0.5, 1.0), "patches": 4, "image_epochs": 2, "epochs": 1}
+        | {"n_judged": 1, "n_external": 1, "llama_steps": 10, "overlap": 0.0}
+        | {"budget_s": 25, "budget_mb": 3500},
         "laptop": LESS
         | {"n_cases": 100, "patches": 2, "image_epochs": 22, "epochs": 5}
         | {"n_judged": 10, "n_external": 10, "budget_s": 240, "budget_mb": 4000},
