@@ -16,13 +16,14 @@ from seg_lib.data.case_rules import first_few
 from seg_lib.data.nifti import read_mask
 from seg_lib.errors import DataWarning, InputError
 from seg_lib.metrics import case_metrics
-from seg_lib.resampling import bootstrap_interval, paired_difference
+from seg_lib.resampling import bootstrap_interval, paired_difference, ratio_of_means
 
 __all__ = [
     "bootstrap_interval",
     "evaluate_cases",
     "evaluate_folders",
     "paired_difference",
+    "ratio_of_means",
     "summarise",
 ]
 

@@ -147,6 +147,17 @@ def _surface_dice(distances: SurfaceDistances, tolerance_mm: float) -> float:
     return _unless_empty(distances, measure, both=1.0, one=0.0)
 
 
+def centroid_distance_mm(mask: np.ndarray, reference: np.ndarray, spacing_mm: Spacing) -> float:
+    """From the middle of the mask to that of the reference, mm. Empty masks: ``hausdorff_mm``."""
+    spacing = surfaces.checked_spacing(spacing_mm, np.ndim(mask))
+
+    def measure(_: Overlap) -> float:
+        apart = np.diff([np.argwhere(m).mean(axis=0) for m in (mask, reference)], axis=0)
+        return np.linalg.norm(apart * spacing)
+
+    return _distance_mm(measure, overlap(mask, reference), mask, spacing)
+
+
 def rmse(prediction: np.ndarray, reference: np.ndarray) -> float:
     """Root mean square error over all voxels, ``sqrt(mean((p - y)^2))``.
 

@@ -106,3 +106,42 @@ def paired_difference(
         "n": len(differences),
         "n_groups": len(sums),
     }
+
+
+def ratio_of_means(
+    values_a: Any,
+    values_b: Any,
+    groups: Sequence[Any] | None = None,
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, float]:
+    """How much of B's mean A reaches on the same cases, with a 95 % bootstrap interval.
+
+    A draw takes the same patients for both. One in which every B is 0 has the ratio infinity.
+
+    Args:
+        values_a: (N,) of one method, 0 or above.
+        values_b: (N,) of the other, same cases in the same order.
+        groups: N labels, such as patients.
+        n_resamples: draws.
+        seed: same seed, same answer.
+
+    Returns:
+        {"ratio", "low", "high", "n", "n_groups"}.
+
+    Raises:
+        InputError: values that cannot be paired, are below 0, or whose mean of B is 0.
+
+    Taught in notebook 16.
+    """
+    if np.shape(values_a) != np.shape(values_b):
+        raise InputError(f"{np.shape(values_a)} against {np.shape(values_b)} values; pair them.")
+    a, b = (_by_group(values, groups)[0] for values in (values_a, values_b))
+    if min(a.min(), b.min()) < 0 or b.sum() == 0:
+        raise InputError("a ratio of means needs values from 0 on, and B not 0 throughout.")
+    drawn = np.random.default_rng(seed).integers(len(a), size=(n_resamples, len(a)))
+    above, below = a[drawn].sum(axis=1), b[drawn].sum(axis=1)
+    ratios = np.divide(above, below, out=np.full(n_resamples, np.inf), where=below > 0)
+    low, high = np.quantile(ratios, [0.025, 0.975], method="nearest")
+    ratio, n = float(a.sum() / b.sum()), int(np.size(values_a))
+    return {"ratio": ratio, "low": float(low), "high": float(high), "n": n, "n_groups": len(a)}

@@ -128,7 +128,7 @@ def train_text(parts: Parts, out: str | Path, sizes: Settings, seed: int, **how:
     model.standardise([volume.case.note for volume in train])
     for case in (volume.case for volume in train):
         warn_of_cut(model, case.case, case.note)
-    hard = [false_alarms(model, volume, sizes) for volume in train] if with_notes else None
+    hard = _hard_places(model, train, sizes) if with_notes else None
     run(out, with_notes, sizes.epochs, how.get("minutes"), hard=hard)
     return model
 
@@ -149,6 +149,15 @@ def false_alarms(model: TextGuided, volume: Prepared, sizes: Settings) -> np.nda
     """Flat indices of voxels that the image-only network takes for the tumour and that are none."""
     found = foreground_of(no_note(model, volume, sliding_of(sizes))) >= 0.25
     return np.flatnonzero(found & (volume.label == 0))
+
+
+def _hard_places(
+    model: TextGuided, volumes: Sequence[Prepared], sizes: Settings
+) -> list[np.ndarray]:
+    """False alarms in every volume; one that is given twice is looked at once."""
+    each = {volume.case.case: volume for volume in volumes}
+    found = {name: false_alarms(model, volume, sizes) for name, volume in each.items()}
+    return [found[volume.case.case] for volume in volumes]
 
 
 def score_noted(

@@ -111,8 +111,8 @@ def volume_validation(
 
 
 def sliding_of(sizes: Settings) -> SlidingWindow:
-    """The sliding window with the patch of a lesson."""
-    return SlidingWindow(patch=tuple(sizes.patch), overlap=0.5)
+    """The sliding window with the patch of a lesson and, where it has one, its ``overlap``."""
+    return SlidingWindow(patch=tuple(sizes.patch), overlap=sizes.sizes.get("overlap", 0.5))
 
 
 def train_volumes(

@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import random
 import re
 import threading
 import time
@@ -246,6 +247,16 @@ def dice_of_nothing(value):
     return dice
 
 
+def drawn_anew(patients, shares, seed):
+    draw = random.Random(seed)
+    return {share: set(draw.sample(patients, round(share * len(patients)))) for share in shares}
+
+
+def shuffles_what_came_in(patients, shares, seed):
+    random.Random(seed).shuffle(patients)
+    return {share: set(patients[: round(share * len(patients))]) for share in shares}
+
+
 WRONG = [
     ("00a", (-600, 900), "middle of the window"),
     ("00a", (-2100, 900), "twice as wide"),
@@ -365,6 +376,17 @@ WRONG = [
     ("15c", {"more epochs"}, "no better proof"),
     ("15c", {"shuffled notes"}, "3 more are missing"),
     ("15c", {"prayer"}, "none of the six"),
+    ("16a", 10, "fifth of the steps"),
+    ("16a", 2, "not fewer"),
+    ("16b", lambda p, s, seed: {k: set(p[: round(k * len(p))]) for k in s}, "the oldest"),
+    ("16b", drawn_anew, "Shuffle once"),
+    ("16b", lambda p, s, seed: SOLUTIONS["16b"](p, s, None), "same seed"),
+    ("16b", lambda p, s, seed: SOLUTIONS["16b"](p, s, str(s)), "which others"),
+    ("16b", shuffles_what_came_in, "Shuffle a copy"),
+    ("16b", lambda p, s, seed: {k: set(p[: int(k * 10)]) for k in s}, "of 20 patients is 2"),
+    ("16c", {"a", "b", "d"}, "next to nothing"),
+    ("16c", {"a"}, "there are more"),
+    ("16c", {"f"}, "from a to e"),
     ("20a", lambda a, b: (list(zip(sorted(a), sorted(b), strict=True)), [], []), "whole names"),
     ("20b", lambda labels: labels.astype(np.uint8), "Round first"),
     ("20b", lambda labels: np.rint(labels).astype(np.uint8), "probability"),

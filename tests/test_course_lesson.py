@@ -151,6 +151,17 @@ def test_a_phantom_is_made_once_for_each_choice(lesson, monkeypatch):
     assert lesson.phantom("lung2d") != first
 
 
+def test_another_hospital_has_its_own_phantom(lesson, monkeypatch):
+    def told(kind, hospital="home", **sizes):
+        make_files(kind, **sizes)
+        (sizes["out_dir"] / "hospital").write_text(hospital)
+
+    monkeypatch.setattr("seg_lib.data.phantom.make_phantom", told)
+    home, there = lesson.phantom("lung2d"), lesson.phantom("lung2d", hospital="external1")
+    assert (home / "hospital").read_text() == "home"
+    assert (there / "hospital").read_text() == "external1"
+
+
 def test_a_phantom_made_halfway_is_not_taken_for_a_whole_one(lesson, monkeypatch):
     def stops(kind, n_cases, size, seed, out_dir):
         make_files(kind, n_cases, size, seed, out_dir)

@@ -11,6 +11,7 @@ from seg_lib.diameters import recist_diameter_mm
 from seg_lib.errors import InputError
 from seg_lib.metrics import (
     case_metrics,
+    centroid_distance_mm,
     dice,
     hausdorff95_mm,
     hausdorff_mm,
@@ -49,6 +50,20 @@ def row(n_voxels, length=20):
 
 
 # --- by hand
+
+
+def test_the_distance_of_the_middles_by_hand():
+    mask, reference = np.zeros((2, 20, 9, 9), np.uint8)
+    mask[2:5, 3, 4], reference[5:8, 3, 8] = 1, 1  # 3 voxels of 2 mm and 4 of 1 mm: 6, 0, 4
+    assert centroid_distance_mm(mask, reference, (2, 1, 1)) == pytest.approx(math.hypot(6, 4))
+    assert centroid_distance_mm(mask, mask, (2, 1, 1)) == 0
+    nothing = np.zeros_like(mask)
+    assert centroid_distance_mm(nothing, nothing, (2, 1, 1)) == 0
+    assert centroid_distance_mm(mask, nothing, (2, 1, 1)) == pytest.approx(
+        math.hypot(40, 9, 9)
+    )  # the diagonal
+    with pytest.raises(InputError, match="one voxel size"):
+        centroid_distance_mm(mask, reference, (2, 1))
 
 
 def test_dice_and_iou_by_hand():

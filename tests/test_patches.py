@@ -163,3 +163,22 @@ def test_mirror_images_with_notes_are_refused_and_greys_do_not_mirror():
     image, after = greys(label.float(), label, torch.Generator().manual_seed(0))
     assert torch.equal(after, label)
     assert not torch.equal(image, label.float())
+
+
+@pytest.mark.parametrize("shape", [(40, 40, 20), (10, 41, 9)], ids=["large", "short"])
+def test_patches_are_those_of_monai(shape):
+    """MONAI's crop and pad, without the bookkeeping of their tensors."""
+    from monai.transforms import RandCropByPosNegLabel, SpatialPad
+
+    volume, patch = prepared(shape, lesion=(3, 31, 5)), (24, 16, 12)
+    batches = PatchBatches([volume], patch)
+    image, label = (torch.from_numpy(part)[None] for part in (volume.image, volume.label))
+    for seed in range(20):
+        sides = [min(n, side) for n, side in zip(patch, shape, strict=True)]
+        crop = RandCropByPosNegLabel(sides, pos=0.5, neg=0.5, num_samples=1)
+        crop.set_random_state(seed).randomize(
+            label, batches.foreground[0], batches.background[0], image
+        )
+        theirs = [crop(part, label=label, randomize=False)[0] for part in (image, label)]
+        for ours, part in zip(batches.cut(0, seed), theirs, strict=True):
+            assert torch.equal(ours, SpatialPad(patch)(part).as_tensor())

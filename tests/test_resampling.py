@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from seg_lib.errors import InputError
-from seg_lib.resampling import bootstrap_interval, paired_difference
+from seg_lib.resampling import bootstrap_interval, paired_difference, ratio_of_means
 
 
 def test_constant_values_have_an_interval_without_width():
@@ -155,3 +155,39 @@ def test_p_values_of_equal_methods_are_uniform():
 def test_unpaired_values_are_refused():
     with pytest.raises(InputError, match="pair them"):
         paired_difference([0.1, 0.2], [0.1])
+
+
+def test_the_ratio_of_two_means_by_hand():
+    """Two patients: the draws are both of one or each once, with weights 1, 2, 1."""
+    found = ratio_of_means([1.0, 1.0], [2.0, 4.0])
+    assert found["ratio"] == pytest.approx(1 / 3)
+    assert (found["low"], found["high"]) == (0.25, 0.5)
+    assert (found["n"], found["n_groups"]) == (2, 2)
+
+
+def test_a_ratio_to_itself_is_one_without_width():
+    values = np.random.default_rng(0).random(30)
+    found = ratio_of_means(values, values)
+    assert found["ratio"] == found["low"] == found["high"] == 1
+    assert ratio_of_means(0.83 * values, values)["low"] == pytest.approx(0.83)
+
+
+def test_patients_are_drawn_for_a_ratio_too():
+    values, of = [1.0, 1.0, 3.0, 3.0], ["p", "p", "q", "q"]
+    found = ratio_of_means(values, [2.0, 2.0, 2.0, 2.0], of)
+    assert (found["ratio"], found["low"], found["high"]) == (1.0, 0.5, 1.5)
+    assert (found["n"], found["n_groups"]) == (4, 2)
+
+
+def test_draws_of_nothing_but_zeros_are_infinity():
+    found = ratio_of_means([0.5, 0.5], [0.0, 1.0])
+    assert (found["ratio"], found["low"], found["high"]) == (1.0, 0.5, np.inf)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "message"),
+    [([1.0], [0.0], "B not 0"), ([-1.0], [1.0], "from 0 on"), ([1.0], [1.0, 2.0], "pair them")],
+)
+def test_ratios_that_say_nothing_are_refused(a, b, message):
+    with pytest.raises(InputError, match=message):
+        ratio_of_means(a, b)

@@ -99,17 +99,22 @@ class Lesson:
         text = markdown_table(rows)
         _show(text, {"text/markdown": text})
 
-    def phantom(self, kind: str, n_cases: int | None = None, size=None, seed=None) -> Path:
+    def phantom(
+        self, kind: str, n_cases: int | None = None, size=None, seed=None, hospital: str = ""
+    ) -> Path:
         """A folder with phantom cases, made at the first call and kept for the next.
 
-        ``kind`` is one of ``make_phantom``, ``size`` in pixels; what is not given is the
-        profile's or the lesson's. The folder's name tells all that, and the phantom's version.
+        ``kind`` and ``hospital`` are those of ``make_phantom``, ``size`` is in pixels; what is not
+        given is the profile's or the lesson's. The folder's name tells all that, and the phantom's
+        version.
         """
+        elsewhere = {"hospital": hospital} if hospital else {}
         n_cases = self.settings.n_cases if n_cases is None else n_cases
         size = self.settings.size if size is None else size
         seed = self.seed if seed is None else seed
         sizes = "x".join(str(side) for side in (size if isinstance(size, tuple | list) else [size]))
-        name = f"{kind}-{n_cases}cases-{sizes}px-seed{seed}-{_phantom_version()}"
+        whose = "-".join([kind, *elsewhere.values()])
+        name = f"{whose}-{n_cases}cases-{sizes}px-seed{seed}-{_phantom_version()}"
         folder = self.data_dir / name
         if folder.is_dir():
             return folder
@@ -117,7 +122,7 @@ class Lesson:
 
         part = self.data_dir / f".part-{os.getpid()}-{name}"
         try:
-            make_phantom(kind, n_cases=n_cases, size=size, seed=seed, out_dir=part)
+            make_phantom(kind, n_cases=n_cases, size=size, seed=seed, out_dir=part, **elsewhere)
             part.rename(folder)
         except OSError:
             if not folder.is_dir():  # else another run has put the same folder there meanwhile

@@ -20,8 +20,9 @@ FLOORS = {
     "Doing": {"steps", "schedules", "run_log", "checkpoints", "model_card", "runs", "training"}
     | {"slice_inference", "postprocessing", "inference", "processes", "baselines", "evaluation"}
     | {"pretraining", "costs", "comparison", "small_llama", "text_inference", "contrastive"}
-    | {"nnunet_plan", "multitask_inference", "saliency", "foundation"},
+    | {"nnunet_plan", "multitask_inference", "saliency", "foundation", "perturbations"},
     "Roof": {"scans", "lettering", "rendering", "panes", "figure_style", "figures", "charts"}
+    | {"interval_charts", "less_data"}
     | {"viewer", "viewer_widgets", "viewer_niivue", "trained", "export"}
     | {"course", "slices2d", "volumes3d", "tasks", "text3d", "doctor", "cli", "__main__"}
     | {"conversion_commands", "data_commands", "manifest_commands", "course_commands", "preflight"}

@@ -18,6 +18,11 @@ NOTED = PATCHES | {
     "encoder": {"order": "note_first", "prompt_std": 0.1},
 }
 
+# shares: of the training patients; seeds: trainings of each share; n_judged, n_external: patients
+# of the perturbations and of each other hospital.
+LESS = NOTED | {"shares": (0.2, 0.5, 1.0), "seeds": (0,), "overlap": 0.25}
+del LESS["align_epochs"]
+
 # Source 004: volumes cut around the pancreas. share: of the classification in the loss.
 PANCREAS = PATCHES | {
     "size": (96, 64, 40), "patch": (64, 48, 32), "learning_rate": 4e-3, "weight_decay": 1e-2,
@@ -82,6 +87,27 @@ VOLUMES = {
         | {"batch_size": 2, "patches": 1, "learning_rate": 1e-4, "jitter": 0.0, "image_epochs": 0}
         | {"epochs": 1000, "language_model": "meta-llama/Llama-2-7b-chat-hf", "encoder": {}}
         | {"budget_s": 130000, "budget_mb": 90000},
+    },
+    "16": {
+        "smoke": LESS
+        | {"n_cases": 7, "shares": (0.5, 1.0), "patches": 4, "image_epochs": 2, "epochs": 1}
+        | {"n_judged": 1, "n_external": 1, "llama_steps": 10, "overlap": 0.0}
+        | {"budget_s": 25, "budget_mb": 3500},
+        "laptop": LESS
+        | {"n_cases": 100, "patches": 2, "image_epochs": 22, "epochs": 5}
+        | {"n_judged": 10, "n_external": 10, "budget_s": 240, "budget_mb": 4000},
+        # Budget: a guess, not measured.
+        "gpu": LESS
+        | {"n_cases": 100, "shares": (0.1, 0.25, 0.5, 0.75, 0.9, 1.0), "seeds": (0, 1, 2)}
+        | {"patches": 8, "image_epochs": 10, "epochs": 5, "n_judged": 30, "n_external": 24}
+        | {"budget_s": 1200, "budget_mb": 12000},
+        # Source 001, each share trained as in lesson 15. Budget: 60 such trainings.
+        "paper": LESS
+        | {"n_cases": 100, "size": (384, 384, 128), "patch": (384, 384, 128), "preset": "paper"}
+        | {"shares": tuple(i / 10 for i in range(1, 11)), "seeds": (0, 1, 2), "batch_size": 2}
+        | {"patches": 1, "learning_rate": 1e-4, "jitter": 0.0, "image_epochs": 1, "epochs": 1000}
+        | {"language_model": "meta-llama/Llama-2-7b-chat-hf", "encoder": {}}
+        | {"n_judged": 30, "n_external": 24, "budget_s": 7800000, "budget_mb": 90000},
     },
     "17": {
         "smoke": PANCREAS

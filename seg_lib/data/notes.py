@@ -20,6 +20,7 @@ __all__ = [
     "Clinical",
     "Finding",
     "contradict",
+    "mirrored_note",
     "note_to_prompt",
     "place_in",
     "read_notes",
@@ -124,6 +125,16 @@ def contradict(one: str, other: str) -> bool:
     """Whether two notes name places that cannot be the same."""
     pairs = zip(place_in(one), place_in(other), strict=True)
     return any(a != b for a, b in pairs if a and b)
+
+
+def mirrored_note(note: str) -> str:
+    """What a note must say of the mirror image: "left" and "right" change places.
+
+    Whole words in small letters or with a capital; ``mirrored_note(mirrored_note(n))`` is ``n``. It
+    may name a left middle lobe: the mirror image has one.
+    """
+    other = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
+    return re.sub(r"\b(?:[Ll]eft|[Rr]ight)\b", lambda word: other[word[0]], note)
 
 
 def _tnm(row: dict) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from seg_lib.data.notes import contradict
@@ -97,8 +98,8 @@ class PatchBatches:
         return batch | ({"positions": beside[0]} if beside else {})
 
     def cut(self, index: int, seed: int) -> list[Tensor]:
-        """One patch (1, *patch) and its label, by MONAI's RandCropByPosNegLabel."""
-        from monai.transforms import RandCropByPosNegLabel, SpatialPad
+        """One patch (1, *patch) and its label, where MONAI's RandCropByPosNegLabel draws it."""
+        from monai.transforms import RandCropByPosNegLabel
 
         volume = self.volumes[index]
         image, label = (torch.from_numpy(a)[None] for a in (volume.image, volume.label))
@@ -108,18 +109,16 @@ class PatchBatches:
         if self.jitter and volume.label.any():
             foreground = beside_one(foreground, volume.label.shape, self.patch, self.jitter, seed)
         # MONAI moves the middle inwards until the patch fits, so only short axes are padded.
-        crop = RandCropByPosNegLabel(
-            [min(n, side) for n, side in zip(self.patch, volume.image.shape, strict=True)],
-            pos=self.positives,
-            neg=1 - self.positives,
-            num_samples=1,
-        ).set_random_state(seed)
-        where = {"fg_indices": foreground, "bg_indices": background}
-        crop.randomize(label, image=image, **where)
-        pad = SpatialPad(self.patch)
-        parts = [image, label, *self.beside(volume)]
-        parts = [crop(part, label=label, randomize=False, **where)[0] for part in parts]
-        return [pad(part).as_tensor() for part in parts]
+        sides = [min(n, side) for n, side in zip(self.patch, volume.image.shape, strict=True)]
+        crop = RandCropByPosNegLabel(sides, pos=self.positives, neg=1 - self.positives)
+        crop.set_random_state(seed)
+        crop.randomize(label, fg_indices=foreground, bg_indices=background, image=image)
+        starts = [c - n // 2 for c, n in zip(crop.centers[0], sides, strict=True)]
+        where = tuple(slice(a, a + n) for a, n in zip(starts, sides, strict=True))
+        parts = [part[(slice(None), *where)] for part in (image, label, *self.beside(volume))]
+        short = [n - side for n, side in zip(self.patch, sides, strict=True)]
+        pad = [part for n in reversed(short) for part in (n // 2, n - n // 2)]
+        return [F.pad(part, pad) for part in parts] if any(pad) else parts
 
     def beside(self, volume: Prepared) -> list[Tensor]:
         """What else is cut at the same place: (C, X, Y, Z) each; here nothing."""

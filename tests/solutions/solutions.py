@@ -184,6 +184,11 @@ def mirrored(note):
     return re.sub(r"\b(left|right|Left|Right)\b", lambda word: other[word[0]], note)
 
 
+def nested(patients, shares, seed):
+    order = random.Random(seed).sample(patients, len(patients))
+    return {share: set(order[: round(share * len(order))]) for share in shares}
+
+
 def listing(row):
     told = {k: v for k, v in row.items() if v is not None and v == v and v != ""}
     return ", ".join(f"{name}: {value}" for name, value in told.items())
@@ -252,6 +257,9 @@ SOLUTIONS = {
     "15a": 32 * 32 * 128 * 2 * 2,
     "15b": mirrored,
     "15c": {"shuffled notes", "empty notes", "more seeds", "image-only, same steps"},
+    "16a": 50,
+    "16b": nested,
+    "16c": {"a", "d"},
     "17a": 0.196,
     "17b": best_epoch,
     "17c": {"b", "d"},
