@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from seg_lib import cli
+from seg_lib import cli, export
 from seg_lib.checkpoints import load_checkpoint, save_checkpoint
 from seg_lib.data.phantom import make_phantom
 from seg_lib.errors import InputError
@@ -115,6 +115,22 @@ def test_an_export_that_differs_is_not_kept(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="logits differ by"):
         to_monai_bundle(folder, tmp_path / "bundle")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
+
+
+@pytest.mark.parametrize(("scale", "good"), [(1.0, False), (10.0, True), (0.01, False)])
+def test_how_far_logits_may_lie_apart_goes_with_their_size(tmp_path, scale, good):
+    """0.002 is a fault beside logits of at most 1, and the last digit of float32 beside 10."""
+    wanted = torch.tensor([[-scale, scale]])
+    for found, same in (
+        (wanted + 0.002, good),
+        (wanted.clone(), True),
+        (wanted * torch.nan, False),
+    ):
+        if same:
+            assert export._check_same(tmp_path, wanted, found) is None
+        else:
+            with pytest.raises(InputError, match="logits differ by"):
+                export._check_same(tmp_path, wanted, found)
 
 
 def test_a_network_that_reads_is_not_exported(tmp_path, monkeypatch):
