@@ -41,4 +41,7 @@ def write_int8(source: Path, out: Path, images: Iterable[np.ndarray]) -> None:
             image = next(self.left, None)
             return None if image is None else {"image": image}
 
-    quantization.quantize_static(source, out, Images(), per_channel=True)
+    folded = out.with_suffix(".folded.onnx")  # norms of the batch become part of the convolutions
+    quantization.quant_pre_process(source, folded, skip_symbolic_shape=True)
+    quantization.quantize_static(folded, out, Images(), per_channel=True)
+    folded.unlink()
