@@ -18,6 +18,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 
 from seg_lib.data.clinical_fields import OLD
+from seg_lib.data.deidentify_again import find_again
+from seg_lib.data.deidentify_context import find_in_context
 from seg_lib.data.deidentify_names import find_names
 from seg_lib.data.deidentify_rules import find_by_rules, pattern
 from seg_lib.data.deidentify_words import NO_NAMES
@@ -96,8 +98,9 @@ def _folded(text: str) -> str:
 def find_identifiers(text: str) -> Iterator[tuple[int, int, str]]:
     """(start, end, type) of what the rules and lists find; spans may overlap."""
     text = _folded(text)
-    yield from find_by_rules(text)
-    yield from find_names(text)
+    spans = [*find_by_rules(text), *find_names(text), *find_in_context(text)]
+    yield from spans
+    yield from find_again(text, spans)
 
 
 def known_spans(text: str, known: Iterable[str]) -> Iterator[tuple[int, int, str]]:

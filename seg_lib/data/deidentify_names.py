@@ -22,7 +22,7 @@ TOKEN = re.compile(r"['’][st]\b|[^\W\d_]+(?:['’-](?!s\b)[^\W\d_]+)*(?!\w)|\w
 PIECES = {
     "I": r"(?:(?:i\.?-?){1,3})",  # initials
     "P": r"(?:p\.?-?){0,3}",  # van der
-    "LAST": r"(?:,?(?:<I>(?=[,_(\nlovrcab'ktTR]|$)|<I>?<P>[XfFwUm]|(?<=,)[eq](?=[,._o\n]))"
+    "LAST": r"(?:,?(?:<I>(?=[,_(\nlovrcab'ktTRn-]|$)|<I>?<P>[XfFwUm]|(?<=,)[eq](?=[,._o\n]))"
     r"|<I>?(?:<P>[eEq]|p{1,3}k)){0,4}",  # what goes on
     "NAME": r"<I>?(?:<P>[XfFwUmeq]|p{1,3}k)<LAST>",
     "LONE": r"<I>?(?:(?:<P>[XfFwUm]|p{1,3}k)<LAST>|<P>[eE](?:<I>|<P>[XfFwUme]|(?=[av]))<LAST>)",
@@ -40,6 +40,7 @@ HOUSE = _pattern(r"(?:(?:[piT]\.?|[XfFwUmEeqhHk])'?o{0,3}){1,9}(?:p?[XfFwUmEeqhH
 # Sure signs; the group, if there is one, is the name. First titles, then what stands beside a name.
 TITLED = [
     _pattern(r"t[.:]?(?:[tT]\.?|[xl]\.(?=[tTXfFwUmeixl]))*(<I>?<P>[XfFwUmeEqkRHThx]<LAST>)"),
+    _pattern(r"t\.?((?:[fFwX]|i\.?){1,2}k)(?=[^lcdkxn]|$)"),
     _pattern(r"T\.?(<NAME>)"),
     _pattern(r"<NAME>(?=,?g)"),
     _pattern(r"g\.?(<NAME>)"),
@@ -54,7 +55,7 @@ SURE = [
 # Words of medicine that look like names: Hartmann's procedure, Codman triangle; Creon 25,000, and
 # a strange word that begins a sentence, if nobody does anything in it: Seminal vesicles.
 EPONYM = _pattern(r"(?<![*i])[XfwmeU]{1,2}(?:'c|k?[cd])")
-TERM = _pattern(r"(?<![fwi*])X{1,2}(?=n)|(?<![^.:\n])X(?=[cdk]|(?<=[.\n]X):)")
+TERM = _pattern(r"(?<![fwi*])X{1,2}(?=n(?!-?n))|(?<![^.:\n])X(?=[cdk]|(?<=[.\n]X):)")
 # The rest: unknown words anywhere, English words with a capital inside a sentence.
 INSIDE = "(?<=[lovrcdxab])"
 WEAK = _pattern(

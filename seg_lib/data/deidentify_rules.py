@@ -97,7 +97,7 @@ DATE    9 <YEAR4>(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[T_]?\d{4,6})?\b
 DATE    9 <M0>/<YEAR4>\b|(?:0[1-9]|1[0-2])[.-]<YEAR4>\b|<YEAR4>-(?:0[1-9]|1[0-2])\b|[1-4]Q[ /-]?
         <YEAR4>\b
 DATE    9 (?<![\w/.,-])(?<![Ii]mage )(?<![Ss]lice )(?<![Ss]eries )(?=<DMSURE>\b)<DM>|(?<![^\n])<DM>
-        (?=[:,\n]|$)|(?<=, )<DM>(?=\n|$)
+        (?=[:,\n]|$)|(?<=, )<DM>(?=[\n)]|$)
 DATE    THE (?i) (?:<UPTO><ORDINAL>|<WORDDAY>)(?: of)? <ANYMON>\b(?:,? <YEAR>)?| <NTH> (?:inst|ult
         |prox)\b| <NTH> of (?:this|last|next) month
 DATE    NUMBERS (?i)(?:[ -]<WORDDAY>)?(?: of <ANYMON>|(?-i: <MONTH>))\b(?:,? <YEAR>)?
@@ -107,6 +107,11 @@ DATE    MONTHS <NOTMAY>\.?(?:[ /-](?:the )?<UPTO><ORDINAL>\b(?![.,]\d)(?! ?<UNIT
         | (?:the )?(?i:<WORDDAY>)\b)
 DATE    MONTHS (?i)(?:\.?[,/-]| of|\.)? ?<YEAR>| <NTH>\b|(?<=march) \d{1,2}\b(?! ?<UNITS>)
 DATE    LONG \b
+DATE    YEARS [ -]((?:19[3-9]|20[0-4])\d)\b(?![.,/:-]\d|[%/]| ?<UNITS>| ?(?:kcal|cells|steps|patients))
+DATE    9 (?:1[3-9]|2\d|3[01])/(?:[1-9]|1[0-2])\b(?![\w/]|[.,]\d)(?!<COUNT>)(?<!\d0/5)(?<!\d0/10)(?<!25/5)
+DATE    ~> (?<=> )<DM>(?= )
+DATE    ~(?i:new.year|day|eve|diwali|eid) \b(?:New Year|St\.? [A-Z][a-z]+['’]s Day|Good Friday|Bank Holiday
+        |Diwali|Eid|Holi|Onam|Hogmanay|Hanukkah|Passover|Mother['’]s Day)(?:['’]s)?(?: Day| Eve)?(?: <YEAR4>)?\b
 DATE    MID [ -](?=<MONTH>)
 DATE    AFTER [ -]((?:<ALONE>|March|May|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?))
         (?!\w)
@@ -121,8 +126,13 @@ ID      NUMBERED (?i)['’]?s?\.?(?: plan)?(?:[ -]?(?:number|no\.?|num|nr\.?|id|
 ID      9 \d{3}-\d{2}-\d{4}\b|\d{2,}[-/]\d{4,}\b(?! ?<UNITS>)|\d{6}-\d{4}\b
         |\d{3}\.\d{4}\.\d{4}\.\d\d\b
 ID      9 (?<![\d.,-])\d{5,}(?![.,]\d)|[012](?:\.\d{1,40}){4,24}\b
-ID      A [A-Z]{1,4}[-/]?(?:\d{1,9}[-/.])?\d{4,}[\w/-]*
-ID      A [A-Z]{2} ?\d\d ?\d\d ?\d\d ?[A-D]\b|[A-Z]{2}\d\d [A-Z]{3}\b
+ID      9 \d{2,4}(?:-\d{2,4}){1,3}-[A-Z]\b|\d{3,}/\d{2,}/\d{2,}\b
+ID      A Site(?: no\.?| number)? (\d{3,4})\b
+ID      ~[a-z][/-]\d (?<![\w/-])(?:[a-z]{1,4}[/-]\d{3,9}/\d{2,9}|[a-z]{1,3}/\d{4,9})\b
+ADDRESS A [AC-FHKNPRTV-Y]\d[\dW] ?(?=[A-Z]{0,3}\d)(?=\d{0,3}[A-Z])[\dAC-FHKNPRTV-Y]{4}\b
+ADDRESS 9 \d{1,2}(?:st|nd|rd|th) (?:Main|Cross)\b|\d{1,4} Sector \d{1,3}\b
+ID      A [A-Z]{1,4}(?:[-/][A-Z]{1,3})?[-/]?(?:\d{1,9}[-/.])?\d{4,}[\w/-]*(?: / \d{1,5}\b)?
+ID      A [A-Z]{2} ?\d\d ?\d\d ?\d\d ?[A-Z]\b|[A-Z]{2}\d\d [A-Z]{3}\b
 ID      ~[\da-f]{16}|-[\da-f]{4}- (?i)\b[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}\b|\b
         (?=[a-f]{0,30}\d)[\da-f]{16,64}\b
 ID      9A (?=(?:[A-Z-]{0,9}\d){4})[A-Z\d]{2,8}(?:-[A-Z\d]{2,8}){2,6}\b
@@ -132,7 +142,7 @@ PHONE   + (?<![\d.])(?:\+?\d{1,3}[ .-]?)?<AREA>\d{3,4}(?:[ .-]?\d{2,5}){1,4}\b(?
 PHONE   9 (?<![\d.])0\d(?:[ .-]\d\d){4}\b|\d{5} \d{5,6}\b|(?:1-)?8\d\d-[A-Z]{3,10}\b|\d{3} (?:CARE
         |HELP|CALL)\b
 PHONE   PHONES (?i)(?:\s?(?:no\.?|number|at|on|is|under)){0,2}[.:#]*\s?#?(\+?\(?\d{1,5}(?:
-        <SEP>\d{1,12}){1,6}|\d{3,15})<EXT>
+        <SEP>\d{1,12}){1,6}|\(?\d{3,15})<EXT>
 PHONE   ~\bx\d (?<![\d ] )\bx\d{4,5}\b
 ADDRESS BOX (?i) ?#?[A-Z]?\d[\d ]*(?:, <CAP>)?
 ADDRESS ~(?i:o\.?\s?b|\brr|\brural|\bbag) (?i)\b(?:(?:G?P\.? ?O\.? ?B(?:ox\b|\b\.?)|Post Office Box
@@ -161,12 +171,17 @@ ADDRESS 9A (?:[A-Z]{1,2}-)?\d{5} <CAP>|\d{4} [A-Z]{2} [A-Z][a-z]{3,20}\b|\d\d-\d
 NAME    INITIALLED \sby:? ([a-z]{2,3})\b(?<!the)(?<!dr)(?<!mr)
 NAME    INITIALLED (?i: by)?\s?:\s?([A-Z]\.?[A-Z]\.?(?:[A-Z]\.?)?|[a-z]{2,3})(?!\w)
 NAME    ~[A-Za-z]\n|[a-z]$ (?m)(?<![\w/])([A-Z]{2,3}[/:][a-z]{2,3}|/[a-z]{2,3})$
-AGE     9 (?:9\d|1[01]\d)(?:<AGED>(?:[ -](?:old|of age)\b)?|[ /]?[FM]\b
-        |(?=,? (?:male|female|man|woman|lady|gentleman)\b))(?<!\d C)(?<!\d F in)
-AGE     AGED (?:[ :]|is|was|of|at(?: \w+)?){0,4}((?:9\d|1[01]\d)<AGED>?)(?!\w|\.\d)
+AGE     9 ((?:9\d|1[01]\d))(?:<AGED>(?:[ -](?:old|of age)\b)?|[ /]?[FM]\b|f\b|(?<=9\d)m\b
+        |(?=,? (?:male|female|man|woman|lady|gentleman|f|m (?:from|with|who))\b))(?<!\d C)(?<!\d F in)
+AGE     AGED (?:[ :]|is|was|of|at(?: \w+)?){0,4}((?:9\d|1[01]\d))(?!\w|\.\d)
 AGE     SEXES [ /,-]{0,2}(9\d|1[01]\d)\b(?![./%\d]| ?<UNITS>)
-AGE     NINETY (?i)(?:ies|[ -](?:one|two|three|four|five|six|seven|eight|nine))?(?=[ -]years?
-        |[ -]?y| who|,)|ies\b
+AGE     ~9\d|1[01]\d \b(?i:turn(?:ed|s|ing)|lived to(?: be)?|reached|(?:(?:he|she|who|patient|pt)
+        (?: is| was|['’]s))(?: now| nearly| almost)?|(?:lady|man|woman|gentleman) of|(?:wise|frail|died) at
+        |bed \w{1,3},) (9\d|1[01]\d)\b(?![./%-]\d|%| ?<UNITS>)
+AGE     ~(?i:ninet) (?i)\b(?:nineties\b|ninety(?:[ -](?:one|two|three|four|five|six|seven|eight|nine))?
+        \b(?! ?(?:per|%|degrees?|minutes?|hours?|days?|weeks?|units?|beats?|mg|ml)\b))
+AGE     ~(?i:hundred) (?i)\b(?:a |one )?hundred(?: and [a-z]{3,8})?(?=[ -]years?\b)
+AGE     ~(?i:narian) (?i)\b(?:nonagenarian|(?:super)?centenarian)s?\b
 """
 
 

@@ -32,7 +32,7 @@ def _any(names: str) -> set[str]:
     return set().union(*(WORDS[name] for name in names.split()))
 
 
-KNOWN = _any("clinical plain nouns general roles link drugs")
+KNOWN = _any("abbreviations clinical plain nouns general roles link drugs")
 NO_NAMES = _any("clinical plain")  # what is no name even if the patient is called so
 
 
@@ -44,7 +44,7 @@ def english(word: str) -> bool:
 
 # MHz, but no MacLeod.
 UNIT = re.compile(r"(?!(?:Ma?c|D[eiu]?|L[ae]|V[ao]n|Fitz|O|St)[A-Z])[A-Z]\w?[A-Z]\w*$|\w+[A-Z]$")
-MARKS = {"s": "'", "t": "p", "'": "'", "’": "'", " ": "\n"}  # 's, 't, a gap
+MARKS = {"s": "'", "t": "p", "'": "'", "’": "'", " ": "\n", "&": "o"}  # 's, 't, a gap
 LOWER = {"p": "particles", "o": "link", "b": "prepositions", "r": "roles", "a": "human"}
 LOWER |= {"v": "acts", "c": "nouns", "d": "general"}
 CAPITAL = {"h": "institutions", "t": "titles", "T": "softtitles", "p": "particles", "H": "houses"}

@@ -1,0 +1,91 @@
+"""What stands beside a found identifier, and the same identifier a second time.
+
+A name grows over its initials and particles ("RT Naidu", "Rukhsana binte Yusuf"), an address over
+the house before and the town and code behind it. Then words of names are found wherever they stand,
+and so are the initials of names and houses. An age of 90 or more may follow a name.
+"""
+
+import re
+from collections.abc import Iterator
+
+from seg_lib.data.deidentify_context import NOBODY
+from seg_lib.data.deidentify_words import KNOWN, NO_NAMES, WORDS, english
+
+Span = tuple[int, int, str]
+PARTICLES = "ap|ab|bin|binte|binti|bte|ferch|van|von|de|da|al"
+# What ends right where a name begins, and what begins right where it ends.
+BEFORE_NAME = re.compile(
+    rf"(?:(?<![\w.])(?:[A-Z]\.?[ -]?){{1,3}} ?|(?<!\w)[A-Z]{{2,3}} (?:(?:{PARTICLES}) )?"
+    rf"|(?<!\w)(?:{PARTICLES}) )$"
+)
+AFTER_NAME = re.compile(rf"(?: (?:{PARTICLES}))? (?=[A-Z][a-z])|,? [A-Z]\b(?!['’-]\w| ?\d{{1,2}}\.\d)")
+AGE = re.compile(
+    r"(?:,? ?\(?|: ?|, bed \w{1,3}, ?|[\"”], bed \w{1,3}, ?)((?:9\d|1[01]\d))(?=[,.;:)]| ?/?[MFmf]\b| and\b)"
+)
+HOUSE_BEFORE = re.compile(
+    r"(?:(?<=[,(\n:] )|(?<=[(\n])|(?<=\bat )|(?<=\bin )|(?<=\bfrom )|^)"
+    r"(?:(?:H\. No\.|Door No\.|Plot|Flat|Apt|Apartment|Unit|Shop|[A-Z]-\d{1,3},?) ?[\w/-]{0,9},\s?)?"
+    r"(?:(?:The |\d{1,4} )?[A-Z][\w'’-]+(?: (?:na|[A-Z][\w'’-]+)){0,2},\s)?$"
+)
+CODE = r"(?:[A-Z]\d[\dW] ?[A-Z\d]{4}|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|\d{3}[ -]?\d{3}|[A-Z]{2} \d{5,6})\b"
+PLACE = r"(?:(?:Co\.? |County )?[A-Z][A-Za-z'’-]+(?:[ -][A-Z][A-Za-z'’-]+){0,2}|\d{1,2}(?:st|nd|rd|th) (?:Cross|Main))"
+TOWN = re.compile(rf"(?:,\s?{PLACE}(?=[\n,.;:)]|$| {CODE})){{0,4}}(?:,? {CODE})?")
+
+
+def find_again(text: str, spans: list[Span]) -> Iterator[Span]:
+    """What the spans of names, houses and addresses bring with them; spans may overlap."""
+    names = {_grown(text, start, end) for start, end, kind in spans if kind == "NAME"}
+    houses = {(start, end) for start, end, kind in spans if kind == "HOSPITAL"}
+    for start, end in names:
+        yield start, end, "NAME"
+        if age := AGE.match(text, end):
+            yield *age.span(1), "AGE"
+    for start, end, kind in spans:
+        if kind in ("ADDRESS", "HOSPITAL"):
+            before = HOUSE_BEFORE.search(text, max(0, start - 70), start)
+            first = before.start() if before and kind == "ADDRESS" else start
+            yield first, TOWN.match(text, end).end(), "ADDRESS"
+    every = [text[start:end] for start, end in names]
+    yield from _found(text, _words(every), "NAME")
+    yield from _found(text, _initials(every), "NAME")
+    letters = {"".join(re.findall(r"\b[A-Z]", text[a:b])) for a, b in houses}
+    yield from _found(text, {word for word in letters if len(word) > 2}, "HOSPITAL")
+
+
+def _grown(text: str, start: int, end: int) -> tuple[int, int]:
+    """The name with the initials and particles that stand beside it."""
+    before = BEFORE_NAME.search(text, max(0, start - 12), start)
+    while before and before[0].strip().lower() not in NOBODY:
+        start = before.start()
+        before = BEFORE_NAME.search(text, max(0, start - 12), start)
+    after = re.compile(rf" (?:{PARTICLES}) [A-Z][\w'’-]+").match(text, end)
+    return start, after.end() if after else end
+
+
+def _words(names: list[str]) -> set[str]:
+    """The words of names, without those of medicine; common English words as they are written."""
+    words = {word for name in names for word in re.findall(r"[^\W\d_][^\W\d_'’-]{2,}", name)}
+    return {w for w in words if w[0].isupper() and w.lower() not in NOBODY}
+
+
+def _initials(names: list[str]) -> set[str]:
+    """FC of "F Choudhury"; in both orders, with and without stops."""
+    found = set()
+    for name in names:
+        letters = re.findall(r"(?<![^\W\d_])[A-Z]", name)
+        letters = "".join(letters)
+        if 2 <= len(letters) <= 4:
+            found |= {letters, letters[1:] + letters[0], letters[0] + letters[-1]}
+    found = {word for word in found if word.lower() not in NOBODY}
+    return found | {"".join(f"{c}." for c in word) for word in found}
+
+
+def _found(text: str, words: set[str], kind: str) -> Iterator[Span]:
+    """Where the words stand, unless they belong to an eponym."""
+    if not words:
+        return
+    every = "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
+    for match in re.finditer(rf"(?<![\w-])(?:{every})(?!\w)", text):
+        beside = re.match(r"(?:['’]s)? ([a-z]+)|-[A-Z]", text[match.end() : match.end() + 24])
+        if not (beside and (beside[1] or "") in WORDS["nouns"]):
+            yield *match.span(), kind

@@ -1,0 +1,101 @@
+r"""Names and houses by the structure around them: a list, a header, a signature, a handover.
+
+A line each: type, pattern; the group is what was found, and counts only if one of its words is no
+word of medicine: "Hope – bed 6" is a name, "Stent – bed 6" is none. ``<CAPS>`` and the like stand
+for the pieces. All repetitions are bounded.
+"""
+
+import re
+from collections.abc import Iterator
+
+from seg_lib.data.deidentify_words import KNOWN, WORDS
+
+PIECES = {
+    "CAP": r"[A-Z][A-Za-z'’-]{1,40}",
+    "CAPS": r"(?:(?:[A-Z]\.? ?){0,3}(?:<PART> )?<CAP>(?: <PART>)?(?: <CAP>){0,2})",
+    "PART": r"(?:ap|ab|bin|binte?i?|bte|ferch|van|von|de|di|da|la|al|el|der|den)",
+    "INI": r"(?:[A-Z]\.?[ -]?[A-Z]\.?(?:[A-Z]\.?){0,2})",
+    "KIN": r"(?:husband|wife|son|daughter|brother|sister|nephew|niece|mother|father|partner|aunt"
+    r"|uncle|cousin|neighbour|neighbor|carer|friend|grandson|granddaughter)",
+    "OWNS": r"(?:wedding|birthday|funeral|clinic|patient|pt|list|records|team|firm|office|house)",
+    "SAYS": r"(?:says|said|agreed|agrees|thinks|felt|wants|wanted|cried|happy|aware|informed|asked"
+    r"|noted|to (?:d/w|chase|book|discuss|review|see|call|email|arrange)|will|present|presented)",
+    "HOUSES": r"(?i:Surgery|Practice|Health Centre|Medical Centre|Hospital|Clinic|Centre|Medical)",
+    "STOP": r"(?=[.,;:)\n|–-]| (?:on|at|under|and|A&E|now|for|with|was|in|to|from|MDT)\b|$)",
+}
+RULES_TEXT = r"""
+NAME (?:^|[.:;>–-] |\n)(<CAPS>) [–-] (?:[Bb]ed|SR|side room)\b
+NAME [Bb]ed \w{1,3} [–-] (<CAPS>) [–-]
+NAME \b(<CAP>)['’]s (?:<KIN>|<OWNS>)\b
+NAME \b(<CAP>) \((?:his|her|their|the)? ?<KIN>\b
+NAME (?:prefers|[Kk]nown as|[Cc]alled|[Nn]ickname|aka)\b[^\n"“]{0,12}["“](<CAPS>)["”]
+NAME \b(?:[Rr]e|RE|Subject|SUBJECT|Hi|Hello|Hallo|Morning|S/N|SN)[:.]? (<CAPS>)
+NAME (?:\(|, )(<CAPS>) (?:list|firm|team)\b
+NAME ["“](?:Old|Young|Little|Big) (?:Mr|Mrs|Miss|Ms) (<CAPS>)["”]
+NAME ["“]((?:Old|Young|Little|Big) (?:Mr|Mrs|Miss|Ms) <CAPS>)["”]
+NAME \b(?:Dr|Mr|Mrs|Ms|Miss|Prof|Fr|Sr)\.? (<CAPS>)<STOP>
+NAME (?:Pres|REQ|Req|Asst|Anaes|Crew|Trainee|trainee|NOK|Clinician|Validated|acknowledged|stamp|faithfully
+        |sincerely|regards|wishes|[Tt]riage by|trainee|PI|Endoscopist|Follow up|attender|CPEX|Case \d{1,2})[:.,]{0,2}\s(<CAPS>)
+NAME \b(?:nee|née|maiden name) (<CAPS>)
+NAME (?:^|\n|[.>] |\d  +)(<CAPS>,? <CAP>(?: [A-Z]\b)?)\.? (?=(?:CHART|Chart|MRN|DOB|NHS|Hosp)\b)
+NAME (?:^|\n|\. |Pt |pt |Name |report: |\) |\d  +)(<CAPS>, <CAP>(?: <CAP>)?(?: [A-Z]\b)?)(?=\.| \d|,? DOB| {2,})
+NAME (?:^|\n)(<CAPS>, [A-Z])\b
+NAME (?:[Ii]nitials:? |Signed |SIGNED |TYPED |Typed |acknowledged |Patient )(<INI>)(?![\w-])
+NAME (?:^|\n)>{0,3} ?(<INI>)(?=\n|$| bleep\b| ext\b)
+NAME (?:[.?!] )(<INI>)(?=\n|$)
+NAME \b(<INI>)(?:,? \(?\d{2,3} ?/? ?[MFmf]\b| <SAYS>\b)
+NAME \bOur [Rr]ef:? (<INI>)/
+NAME \bOur [Rr]ef:? <INI>/(<INI>)/
+NAME \d{2,4}[./-]\d{1,2}[./-]\d{2,4} ([A-Za-z]{2,3})\s{0,2}$
+NAME \d{1,2}[./-]\d{1,2}[./-]\d{2,4} ([A-Za-z]{2,3})\s{0,2}$
+NAME (?:^|\n|\. |> )([A-Z]{2,3})(?= (?:agreed|noted|aware|to d/w|to chase))
+HOSPITAL \b((?:St|ST|Saint)\.? <CAP>['’][sS](?: on <CAP>)?)\b
+HOSPITAL \b(<CAP>(?: <CAP>)? (?:District|County|Regional|University|City|Royal|Community) General)\b
+HOSPITAL (?:at|to|from|in|attend|attended|[,(:\n>?]|^|-) ?(<CAP>(?: <CAP>)? (?:General|Private|GENERAL|PRIVATE))<STOP>
+HOSPITAL \b((?:Drs?|DRS?)\.? <CAPS> (?:&|and|AND) (?:Partners|Associates|PARTNERS|ASSOCIATES)(?:, (?:<CAP> ){1,3}<HOUSES>)?)
+HOSPITAL \b((?:Dr|DR|Sir|Lady|Queen|King|Shri|Smt)\.? (?:<CAP> ){1,4}<HOUSES>)\b
+HOSPITAL \b((?:<CAP> ){1,3}(?:Nursing Home|Care Home|Residential Home|Lab|Laboratory|Opd|OPD|Linac Bay|Nursing home))\b
+HOSPITAL \b((?:Ward|WARD|ward) (?:[A-Z]?\d{1,2}[A-Z]?)(?: \([A-Z][a-z]{2,10}\))?)(?! ?rounds?)\b
+HOSPITAL \b((?:<CAP> ){1,2}Ward(?: \d{1,2}[A-Z]?)?)\b
+HOSPITAL (?:\bat|\bto|\bfrom|[Bb]oard,|Surgeon \||Site \d{3}|\bMDT,) ([A-Z]{3,6})(?=[.,;)\n |])
+HOSPITAL (?:^|\n)([A-Z]{3,6})(?= (?:[A-Z]{2,8} )?(?:MDT|LIST|CLINIC|WARD)\b)
+HOSPITAL <CAP> \(([A-Z]{3,6})\); (?=escalated)
+ADDRESS \b((?:Co\.? |County )?<CAP>(?: <CAP>)?) (?:County |City |Borough )?Council\b
+ADDRESS \b(?:BIBA|brought in|resident|residing|stay(?:ing)?|lives|living) (?:from|at|in) ((?:The )?<CAP>(?: (?:na |<CAP>|\d{1,3})){0,3})
+ADDRESS (?:visiting|stay(?:ing)? with) (?:\w+ ){1,2}in (<CAP>(?: <CAP>)?)
+"""
+
+
+def _pattern(text: str) -> re.Pattern:
+    while found := re.search(r"<([A-Z]+)>", text):
+        text = text.replace(found[0], PIECES[found[1]])
+    return re.compile(text)
+
+
+def _lines(text: str) -> Iterator[list[str]]:
+    for line in re.sub(r"\n +", "", text.strip()).splitlines():
+        yield line.split(maxsplit=1)
+
+
+RULES = [(kind, _pattern(rule)) for kind, rule in _lines(RULES_TEXT)]
+WORD = re.compile(r"[^\W\d_]+")
+ENDINGS = tuple(WORDS["endings"])
+NOBODY = KNOWN | WORDS["titles"] | WORDS["roles"] | WORDS["abbreviations"] | WORDS["human"]
+
+
+def find_in_context(text: str) -> Iterator[tuple[int, int, str]]:
+    """(start, end, type) of what stands where a name or a house stands; spans may overlap."""
+    for kind, rule in RULES:
+        for match in rule.finditer(text):
+            if names_somebody(match[1]):
+                yield *match.span(1), kind
+
+
+def names_somebody(words: str) -> bool:
+    """Whether a word is unknown, or a first name; a house may be of common words."""
+    every = [word.lower() for word in WORD.findall(words) if len(word) > 1]
+    if re.match(r"(?i)ward [a-z]?\d", words):
+        return True
+    return not every or any(
+        w in WORDS["first"] or not (w in NOBODY or w.endswith(ENDINGS)) for w in every
+    )
