@@ -35,7 +35,7 @@ UMLAUTS = {228: "ae", 246: "oe", 252: "ue", 223: "ss", 196: "Ae", 214: "Oe", 220
 # What looks like an identifier after all rules: the text is held back.
 RESIDUAL_TEXT = r"""
 @|//|\\\\|(?i:www\.)
-(?!\d{1,3}(?: 000)+\b)\d(?: ?\d){5,}|(?<![\d.])\d{5,}|(?:\d{1,9}\.){3,9}\d
+(?!\d{1,3}(?: 000)+\b)\d(?: ?\d){5,}|(?<![\d.])\d{5,}(?!\d|<TAKEN>)|(?:\d{1,9}\.){3,9}\d
 \d{2,}-\d{3,}-\d{2,}|\b\d{4}-\d\d?-\d\d?\b|\b\d\d?/\d\d?/\d{2,4}\b(?! ?<UNITS>)|\b\d{3}[.-]\d{4}\b
 \b(?:Dr|Mr|Mrs|Ms|Prof|MRS|PROF)\.? [A-Z][A-Za-z]
 \b[a-z][\w-]{1,62}\.[a-z]{2,24}/\w|\b[\w-]{1,62}\.(?:<TLDS>)\b

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from seg_lib.data.deidentify_context import NOBODY
-from seg_lib.data.deidentify_words import KNOWN, NO_NAMES, WORDS, english
+from seg_lib.data.deidentify_words import WORDS
 
 Span = tuple[int, int, str]
 PARTICLES = "ap|ab|bin|binte|binti|bte|ferch|van|von|de|da|al"
@@ -18,7 +18,6 @@ BEFORE_NAME = re.compile(
     rf"(?:(?<![\w.])(?:[A-Z]\.?[ -]?){{1,3}} ?|(?<!\w)[A-Z]{{2,3}} (?:(?:{PARTICLES}) )?"
     rf"|(?<!\w)(?:{PARTICLES}) )$"
 )
-AFTER_NAME = re.compile(rf"(?: (?:{PARTICLES}))? (?=[A-Z][a-z])|,? [A-Z]\b(?!['’-]\w| ?\d{{1,2}}\.\d)")
 AGE = re.compile(
     r"(?:,? ?\(?|: ?|, bed \w{1,3}, ?|[\"”], bed \w{1,3}, ?)((?:9\d|1[01]\d))(?=[,.;:)]| ?/?[MFmf]\b| and\b)"
 )
@@ -27,6 +26,7 @@ HOUSE_BEFORE = re.compile(
     r"(?:(?:H\. No\.|Door No\.|Plot|Flat|Apt|Apartment|Unit|Shop|[A-Z]-\d{1,3},?) ?[\w/-]{0,9},\s?)?"
     r"(?:(?:The |\d{1,4} )?[A-Z][\w'’-]+(?: (?:na|[A-Z][\w'’-]+)){0,2},\s)?$"
 )
+SCANS = set("CT MR MRI PET US XR GP PT DR SR RN SN CNS PI SW MDT".split())
 CODE = r"(?:[A-Z]\d[\dW] ?[A-Z\d]{4}|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|\d{3}[ -]?\d{3}|[A-Z]{2} \d{5,6})\b"
 PLACE = r"(?:(?:Co\.? |County )?[A-Z][A-Za-z'’-]+(?:[ -][A-Z][A-Za-z'’-]+){0,2}|\d{1,2}(?:st|nd|rd|th) (?:Cross|Main))"
 TOWN = re.compile(rf"(?:,\s?{PLACE}(?=[\n,.;:)]|$| {CODE})){{0,4}}(?:,? {CODE})?")
@@ -55,11 +55,18 @@ def find_again(text: str, spans: list[Span]) -> Iterator[Span]:
 def _grown(text: str, start: int, end: int) -> tuple[int, int]:
     """The name with the initials and particles that stand beside it."""
     before = BEFORE_NAME.search(text, max(0, start - 12), start)
-    while before and before[0].strip().lower() not in NOBODY:
+    while before and _initial(before[0].strip(), text[: before.start()][-2:]):
         start = before.start()
         before = BEFORE_NAME.search(text, max(0, start - 12), start)
     after = re.compile(rf" (?:{PARTICLES}) [A-Z][\w'’-]+").match(text, end)
     return start, after.end() if after else end
+
+
+def _initial(word: str, before: str) -> bool:
+    """Whether short capitals before a name are initials: "CT Okoro" after a comma, no "MRI Okoro"."""
+    if len(word) < 2 or not word.isalpha() or word.islower():
+        return True
+    return before.strip() in ("", ",", ":", "/", "(", "|", ".", "-") and word not in SCANS
 
 
 def _words(names: list[str]) -> set[str]:
@@ -76,7 +83,7 @@ def _initials(names: list[str]) -> set[str]:
         letters = "".join(letters)
         if 2 <= len(letters) <= 4:
             found |= {letters, letters[1:] + letters[0], letters[0] + letters[-1]}
-    found = {word for word in found if word.lower() not in NOBODY}
+    found = {w for w in found if w.lower() not in NOBODY | WORDS["abbreviations"]}
     return found | {"".join(f"{c}." for c in word) for word in found}
 
 

@@ -21,7 +21,9 @@ PIECES = {
     "SAYS": r"(?:says|said|agreed|agrees|thinks|felt|wants|wanted|cried|happy|aware|informed|asked"
     r"|noted|to (?:d/w|chase|book|discuss|review|see|call|email|arrange)|will|present|presented)",
     "HOUSES": r"(?i:Surgery|Practice|Health Centre|Medical Centre|Hospital|Clinic|Centre|Medical)",
-    "STOP": r"(?=[.,;:)\n|–-]| (?:on|at|under|and|A&E|now|for|with|was|in|to|from|MDT)\b|$)",
+    "SMALLHOUSE": r"(?:hospital|infirmary|institute(?: of [a-z]+)?|clinic|centre|center|hospice|private"
+    r"|general|opd|lab|bay|nursing home|surgery|family practice|practice|partners)",
+    "STOP": r"(?=[.,;:)\n|–?-]| [–|-]| (?:Pathology|cannot|on|at|under|and|A&E|now|for|with|was|in|to|from|MDT)\b|$)",
 }
 RULES_TEXT = r"""
 NAME (?:^|[.:;>–-] |\n)(<CAPS>) [–-] (?:[Bb]ed|SR|side room)\b
@@ -40,27 +42,36 @@ NAME \b(?:nee|née|maiden name) (<CAPS>)
 NAME (?:^|\n|[.>] |\d  +)(<CAPS>,? <CAP>(?: [A-Z]\b)?)\.? (?=(?:CHART|Chart|MRN|DOB|NHS|Hosp)\b)
 NAME (?:^|\n|\. |Pt |pt |Name |report: |\) |\d  +)(<CAPS>, <CAP>(?: <CAP>)?(?: [A-Z]\b)?)(?=\.| \d|,? DOB| {2,})
 NAME (?:^|\n)(<CAPS>, [A-Z])\b
-NAME (?:[Ii]nitials:? |Signed |SIGNED |TYPED |Typed |acknowledged |Patient )(<INI>)(?![\w-])
-NAME (?:^|\n)>{0,3} ?(<INI>)(?=\n|$| bleep\b| ext\b)
+INITIALS (?:[Ii]nitials:? |Signed |SIGNED |TYPED |Typed |acknowledged |Patient )(<INI>)(?![\w-])
+INITIALS (?:^|\n)>{0,3} ?(<INI>)(?= bleep\b| ext\b| / )
+INITIALS (?:^|\n)> ?(<INI>)(?=\n|$)
+NAME (?:^|\n)(<INI>)(?=\n|$)
+INITIALS [?] (<INI>)(?=\n|$)
+INITIALS screened by (<INI>)\b
 NAME (?:[.?!] )(<INI>)(?=\n|$)
 NAME \b(<INI>)(?:,? \(?\d{2,3} ?/? ?[MFmf]\b| <SAYS>\b)
-NAME \bOur [Rr]ef:? (<INI>)/
-NAME \bOur [Rr]ef:? <INI>/(<INI>)/
-NAME \d{2,4}[./-]\d{1,2}[./-]\d{2,4} ([A-Za-z]{2,3})\s{0,2}$
-NAME \d{1,2}[./-]\d{1,2}[./-]\d{2,4} ([A-Za-z]{2,3})\s{0,2}$
-NAME (?:^|\n|\. |> )([A-Z]{2,3})(?= (?:agreed|noted|aware|to d/w|to chase))
+INITIALS \bOur [Rr]ef:? (<INI>)/
+INITIALS \bOur [Rr]ef:? <INI>/(<INI>)/
+INITIALS \d{2,4}[./-]\d{1,2}[./-]\d{2,4} ([A-Za-z]{2,3})\s{0,2}$
+INITIALS \d{1,2}[./-]\d{1,2}[./-]\d{2,4} ([A-Za-z]{2,3})\s{0,2}$
+INITIALS (?:^|\n|\. |> )([A-Z]{2,3})(?= (?:agreed|noted|aware|to d/w|to chase))
 HOSPITAL \b((?:St|ST|Saint)\.? <CAP>['’][sS](?: on <CAP>)?)\b
 HOSPITAL \b(<CAP>(?: <CAP>)? (?:District|County|Regional|University|City|Royal|Community) General)\b
 HOSPITAL (?:at|to|from|in|attend|attended|[,(:\n>?]|^|-) ?(<CAP>(?: <CAP>)? (?:General|Private|GENERAL|PRIVATE))<STOP>
 HOSPITAL \b((?:Drs?|DRS?)\.? <CAPS> (?:&|and|AND) (?:Partners|Associates|PARTNERS|ASSOCIATES)(?:, (?:<CAP> ){1,3}<HOUSES>)?)
 HOSPITAL \b((?:Dr|DR|Sir|Lady|Queen|King|Shri|Smt)\.? (?:<CAP> ){1,4}<HOUSES>)\b
 HOSPITAL \b((?:<CAP> ){1,3}(?:Nursing Home|Care Home|Residential Home|Lab|Laboratory|Opd|OPD|Linac Bay|Nursing home))\b
+HOSPITAL (?:, |\n|^|: )((?:<CAP> ){1,3}(?:SURGERY|PRACTICE|MEDICAL|MEDICAL CENTRE|HEALTH CENTRE|WARD|UNIT))<STOP>
+HOSPITAL \b((?:<CAP> ){1,3}(?:Scan )?& (?:<CAP> ){1,3}(?:Unit|Centre|Center|Clinic|Institute|Hospital))\b
+HOSPITAL \b(?:[Aa]t|[Ii]n|[Tt]o|[Oo]n|[Ff]rom) (<CAP> Block)\b
+HOSPITAL \b(<CAP> clinic)(?= drop| on\b)
 HOSPITAL \b((?:Ward|WARD|ward) (?:[A-Z]?\d{1,2}[A-Z]?)(?: \([A-Z][a-z]{2,10}\))?)(?! ?rounds?)\b
 HOSPITAL \b((?:<CAP> ){1,2}Ward(?: \d{1,2}[A-Z]?)?)\b
 HOSPITAL (?:\bat|\bto|\bfrom|[Bb]oard,|Surgeon \||Site \d{3}|\bMDT,) ([A-Z]{3,6})(?=[.,;)\n |])
 HOSPITAL (?:^|\n)([A-Z]{3,6})(?= (?:[A-Z]{2,8} )?(?:MDT|LIST|CLINIC|WARD)\b)
 HOSPITAL <CAP> \(([A-Z]{3,6})\); (?=escalated)
 ADDRESS \b((?:Co\.? |County )?<CAP>(?: <CAP>)?) (?:County |City |Borough )?Council\b
+SMALL \b(?:at|to|from|of|in) (?:the )?((?:(?!(?:at|to|from|of|in|on|the|and) )[a-z.'’]+ |& |and (?=partners)){1,4}<SMALLHOUSE>)\b
 ADDRESS \b(?:BIBA|brought in|resident|residing|stay(?:ing)?|lives|living) (?:from|at|in) ((?:The )?<CAP>(?: (?:na |<CAP>|\d{1,3})){0,3})
 ADDRESS (?:visiting|stay(?:ing)? with) (?:\w+ ){1,2}in (<CAP>(?: <CAP>)?)
 """
@@ -80,22 +91,23 @@ def _lines(text: str) -> Iterator[list[str]]:
 RULES = [(kind, _pattern(rule)) for kind, rule in _lines(RULES_TEXT)]
 WORD = re.compile(r"[^\W\d_]+")
 ENDINGS = tuple(WORDS["endings"])
-NOBODY = KNOWN | WORDS["titles"] | WORDS["roles"] | WORDS["abbreviations"] | WORDS["human"]
+NOBODY = KNOWN | WORDS["titles"] | WORDS["roles"] | WORDS["human"]
 
 
 def find_in_context(text: str) -> Iterator[tuple[int, int, str]]:
     """(start, end, type) of what stands where a name or a house stands; spans may overlap."""
     for kind, rule in RULES:
         for match in rule.finditer(text):
-            if names_somebody(match[1]):
-                yield *match.span(1), kind
+            if kind == "INITIALS" or names_somebody(match[1]):
+                yield *match.span(1), {"INITIALS": "NAME", "SMALL": "HOSPITAL"}.get(kind, kind)
 
 
 def names_somebody(words: str) -> bool:
     """Whether a word is unknown, or a first name; a house may be of common words."""
-    every = [word.lower() for word in WORD.findall(words) if len(word) > 1]
+    every = [word for word in WORD.findall(words) if len(word) > 1]
+    every = [w.lower() for w in every if not (w.isupper() and w.lower() in WORDS["abbreviations"])]
     if re.match(r"(?i)ward [a-z]?\d", words):
         return True
-    return not every or any(
+    return any(
         w in WORDS["first"] or not (w in NOBODY or w.endswith(ENDINGS)) for w in every
     )

@@ -38,6 +38,7 @@ DMSURE  (?:0[1-9]/\d\d|[123]\d/0[1-9]|(?:1[3-9]|2\d|3[01])/1[0-2]|1[12]/10|12/11
 UNITS   (?:mg|mcg|ml|mm|cm|Gy|ms|HU|mmHg|units?|years?|yrs?|months?|weeks?|days?|hours?|kg|%)
 COUNT   [ -]?(?:<UNITS>|(?:[a-z]{3,12} )?(?:nodes?|cores?|samples?|cycles?|fractions?|cases)|lymph
         |of\b|LNs?\b|positive|involved|ago\b|lesions?|slices?|images?|points?|power|strength)
+TAKEN   (?: ?(?:x ?\d|units?\b|IU\b|iu\b|tablets?\b|capsules?\b))
 AGED    (?:[ -]?(?:y\.o\.|(?:years?|yrs?|y/?o|y)\b))
 CAP     [A-Z](?:\.|[A-Za-z'’-]{0,40})
 PARTICLE (?:\b(?:van|von|vom|der|den|de|di|da|del|della|dos|das|du|des|la|le|las|los|al|el|bin|ibn
@@ -118,18 +119,19 @@ DATE    AFTER [ -]((?:<ALONE>|March|May|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct
 DATE    AFTER \s(the <NTH>)(?=[,;)]|\.?\s{0,3}$|\. | (?:at|he|she|we|they|I|to|for|with)\b)
 DATE    SEASONS [1-4]?(?: of)?[ /-]?<YEAR4>(?:/\d\d)?\b
 DATE    HOLIDAYS (?i)(?: years?)?(?:['’]?s)?(?: (?:day|eve|sunday|monday))?(?:,? <YEAR4>)?\b
-DATE    WHEN [:,(]?\s{0,3}(?:on |of |from |dated |was )?(?:[a-z]{1,12} ){0,2}(<DM>)
+DATE    WHEN (?:[:,(]\s{0,3}|\s{1,3})(?:on |of |from |dated |was )?(?:[a-z]{1,12} ){0,2}(<DM>)
 DATE    DATED \.?\s?:?\s?(\d{1,2} \d{1,2} (?:\d{4}|\d\d)\b|\d{1,2}\.\d{1,2}\.(?!\d)
         |\d{1,2}-\d{1,2}\b(?! ?<UNITS>|[-/]))
 ID      NUMBERED (?i)['’]?s?\.?(?: plan)?(?:[ -]?(?:number|no\.?|num|nr\.?|id|plate|plan|code
         |#)){0,3}\s?[:#=-]?\s?(<CODE>)
 ID      9 \d{3}-\d{2}-\d{4}\b|\d{2,}[-/]\d{4,}\b(?! ?<UNITS>)|\d{6}-\d{4}\b
         |\d{3}\.\d{4}\.\d{4}\.\d\d\b
-ID      9 (?<![\d.,-])\d{5,}(?![.,]\d)|[012](?:\.\d{1,40}){4,24}\b
+ID      9 (?<![\d.,-])\d{5,}(?![.,]?\d)(?!<TAKEN>)|[012](?:\.\d{1,40}){4,24}\b
 ID      9 \d{2,4}(?:-\d{2,4}){1,3}-[A-Z]\b|\d{3,}/\d{2,}/\d{2,}\b
 ID      A Site(?: no\.?| number)? (\d{3,4})\b
 ID      ~[a-z][/-]\d (?<![\w/-])(?:[a-z]{1,4}[/-]\d{3,9}/\d{2,9}|[a-z]{1,3}/\d{4,9})\b
 ADDRESS A [AC-FHKNPRTV-Y]\d[\dW] ?(?=[A-Z]{0,3}\d)(?=\d{0,3}[A-Z])[\dAC-FHKNPRTV-Y]{4}\b
+ADDRESS A (?<=, )(?:The Quay|(?:<CAP> ){1,2}(?i:<STREETS>)), <CAP>
 ADDRESS 9 \d{1,2}(?:st|nd|rd|th) (?:Main|Cross)\b|\d{1,4} Sector \d{1,3}\b
 ID      A [A-Z]{1,4}(?:[-/][A-Z]{1,3})?[-/]?(?:\d{1,9}[-/.])?\d{4,}[\w/-]*(?: / \d{1,5}\b)?
 ID      A [A-Z]{2} ?\d\d ?\d\d ?\d\d ?[A-Z]\b|[A-Z]{2}\d\d [A-Z]{3}\b

@@ -32,7 +32,7 @@ def _any(names: str) -> set[str]:
     return set().union(*(WORDS[name] for name in names.split()))
 
 
-KNOWN = _any("abbreviations clinical plain nouns general roles link drugs")
+KNOWN = _any("clinical plain nouns general roles link drugs")
 NO_NAMES = _any("clinical plain")  # what is no name even if the patient is called so
 
 
@@ -70,7 +70,7 @@ def _small(word: str, low: str) -> str:
 
 def _capital(word: str, low: str) -> str:
     parts, upper, eponyms = re.split("['’-]", low), word.isupper(), WORDS["eponyms"]
-    known = low in KNOWN or all(len(p) == 1 or p in KNOWN for p in parts)
+    known = upper and low in WORDS["abbreviations"] or low in KNOWN or all(len(p) == 1 or p in KNOWN for p in parts)
     plain = all(english(p) for p in parts)
     first = parts[0] in WORDS["first"]
     kinds = [("i", len(word) == 1), ("R", word in ("MR", "MS"))]  # magnetic resonance, or a title
@@ -79,9 +79,23 @@ def _capital(word: str, low: str) -> str:
     kinds += [("q", "-" in low and low in eponyms)]
     kinds += [("k", "-" in word and word.split("-")[-1].islower())]  # Bazett-corrected
     kinds += [("F", first and upper), ("w", first and (known or english(low))), ("f", first)]
+    kinds += [("X", low in WORDS["last"] and not upper)]
     kinds += [("R", low in WORDS["roles"]), ("m", low in WORDS["places"])]
     kinds += [("k", known or (low.endswith(MEDICAL) and len(low) > 5))]
     kinds += [("q", all(p in eponyms or p in KNOWN for p in parts))]
     kinds += [("E", plain and upper), ("e", plain), ("U", upper or UNIT.match(word))]
     kinds += [("m", len(low) > 6 and low.endswith(ADJECTIVE)), ("X", True)]
     return next(kind for kind, holds in kinds if holds)
+
+
+def kind_in_small_letters(word: str) -> str:
+    """The kind of a word in a text without capitals: what is neither English nor medicine is X."""
+    low = word.lower()
+    if word[:1].isupper() or not word.isalpha() or len(word) < 2:
+        return kind_of(word)
+    if low in ("dr", "mr", "mrs", "prof"):
+        return "t"
+    if low in WORDS["first"] and not (low in KNOWN or english(low)):
+        return "f"
+    strange = len(low) > 3 and not (english(low) or low.endswith(MEDICAL))
+    return "X" if low in WORDS["last"] or (strange and kind_of(word) in "xX") else kind_of(word)
