@@ -18,6 +18,7 @@ BEFORE_NAME = re.compile(
     rf"(?:(?<![\w.])(?:[A-Z]\.?[ -]?){{1,3}} ?|(?<!\w)[A-Z]{{2,3}} (?:(?:{PARTICLES}) )?"
     rf"|(?<!\w)(?:{PARTICLES}) )$"
 )
+AFTER_NAME = re.compile(rf" (?:{PARTICLES}) [A-Z][\w'’-]+")
 AGE = re.compile(
     r"(?:,? ?\(?|: ?|, bed \w{1,3}, ?|[\"”], bed \w{1,3}, ?)((?:9\d|1[01]\d))(?=[,.;:)]| ?/?[MFmf]\b| and\b)"
 )
@@ -27,9 +28,13 @@ HOUSE_BEFORE = re.compile(
     r"(?:(?:The |\d{1,4} )?[A-Z][\w'’-]+(?: (?:na|[A-Z][\w'’-]+)){0,2},\s)?$"
 )
 SCANS = set("CT MR MRI PET US XR GP PT DR SR RN SN CNS PI SW MDT".split())
+TOKEN = re.compile(r"(?:[A-Z]\.){2,4}|[^\W\d_]+(?!\w)")
+BESIDE = re.compile(r"(?:['’]s)? ([a-z]+)")
+ABBREVIATIONS = WORDS["abbreviations"]
+NO_INITIALS = NOBODY | ABBREVIATIONS
 CODE = r"(?:[A-Z]\d[\dW] ?[A-Z\d]{4}|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|\d{3}[ -]?\d{3}|[A-Z]{2} \d{5,6})\b"
 PLACE = r"(?:(?:Co\.? |County )?[A-Z][A-Za-z'’-]+(?:[ -][A-Z][A-Za-z'’-]+){0,2}|\d{1,2}(?:st|nd|rd|th) (?:Cross|Main))"
-TOWN = re.compile(rf"(?:,\s?{PLACE}(?=[\n,.;:)]|$| {CODE})){{0,4}}(?:,? {CODE})?")
+TOWN = re.compile(rf"(?:(?<=Co)\. [A-Z][a-z]+)?(?:,\s?{PLACE}(?=[\n,.;:)]|$| {CODE})){{0,4}}(?:,? {CODE})?")
 
 
 def find_again(text: str, spans: list[Span]) -> Iterator[Span]:
@@ -58,7 +63,7 @@ def _grown(text: str, start: int, end: int) -> tuple[int, int]:
     while before and _initial(before[0].strip(), text[: before.start()][-2:]):
         start = before.start()
         before = BEFORE_NAME.search(text, max(0, start - 12), start)
-    after = re.compile(rf" (?:{PARTICLES}) [A-Z][\w'’-]+").match(text, end)
+    after = AFTER_NAME.match(text, end)
     return start, after.end() if after else end
 
 
@@ -66,7 +71,8 @@ def _initial(word: str, before: str) -> bool:
     """Whether short capitals before a name are initials: "CT Okoro" after a comma, no "MRI Okoro"."""
     if len(word) < 2 or not word.isalpha() or word.islower():
         return True
-    return before.strip() in ("", ",", ":", "/", "(", "|", ".", "-") and word not in SCANS
+    beside = before.strip() in ("", ",", ":", "/", "(", "|", ".", "-")
+    return word not in SCANS and (beside or word.lower() not in ABBREVIATIONS)
 
 
 def _words(names: list[str]) -> set[str]:
@@ -83,16 +89,14 @@ def _initials(names: list[str]) -> set[str]:
         letters = "".join(letters)
         if 2 <= len(letters) <= 4:
             found |= {letters, letters[1:] + letters[0], letters[0] + letters[-1]}
-    found = {w for w in found if w.lower() not in NOBODY | WORDS["abbreviations"]}
+    found = {w for w in found if w.lower() not in NO_INITIALS}
     return found | {"".join(f"{c}." for c in word) for word in found}
 
 
 def _found(text: str, words: set[str], kind: str) -> Iterator[Span]:
     """Where the words stand, unless they belong to an eponym."""
-    if not words:
-        return
-    every = "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
-    for match in re.finditer(rf"(?<![\w-])(?:{every})(?!\w)", text):
-        beside = re.match(r"(?:['’]s)? ([a-z]+)|-[A-Z]", text[match.end() : match.end() + 24])
-        if not (beside and (beside[1] or "") in WORDS["nouns"]):
-            yield *match.span(), kind
+    for match in TOKEN.finditer(text) if words else ():
+        if match[0] in words or match[0].strip(".") in words:
+            beside = BESIDE.match(text, match.end())
+            if not (beside and beside[1] in WORDS["nouns"]):
+                yield *match.span(), kind

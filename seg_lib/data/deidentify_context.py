@@ -12,6 +12,7 @@ from seg_lib.data.deidentify_words import KNOWN, WORDS
 
 PIECES = {
     "CAP": r"[A-Z][A-Za-z'’-]{1,40}",
+    "TAIL": r"[A-Za-z'’-]{0,40}(?: <CAP>)?",
     "CAPS": r"(?:(?:[A-Z]\.? ?){0,3}(?:<PART> )?<CAP>(?: <PART>)?(?: <CAP>){0,2})",
     "PART": r"(?:ap|ab|bin|binte?i?|bte|ferch|van|von|de|di|da|la|al|el|der|den)",
     "INI": r"(?:[A-Z]\.?[ -]?[A-Z]\.?(?:[A-Z]\.?){0,2})",
@@ -52,12 +53,17 @@ NAME (?:[.?!] )(<INI>)(?=\n|$)
 NAME \b(<INI>)(?:,? \(?\d{2,3} ?/? ?[MFmf]\b| <SAYS>\b)
 INITIALS \bOur [Rr]ef:? (<INI>)/
 INITIALS \bOur [Rr]ef:? <INI>/(<INI>)/
-INITIALS \d{2,4}[./-]\d{1,2}[./-]\d{2,4} ([A-Za-z]{2,3})\s{0,2}$
-INITIALS \d{1,2}[./-]\d{1,2}[./-]\d{2,4} ([A-Za-z]{2,3})\s{0,2}$
+INITIALS \d[./-]\d{1,2}[./-]\d{2,4} ([A-Za-z]{2,3})\s{0,2}$
 INITIALS (?:^|\n|\. |> )([A-Z]{2,3})(?= (?:agreed|noted|aware|to d/w|to chase))
+INITIALS (?:^|[\n.;>)] |CNS |\n)((?:(?:[A-Z](?:\. ?| )){1,3}|[A-Z]{2,3} )(?:<PART> )?[A-Z][a-z]<TAIL>)(?=,? (?:\d{1,2} [A-Z][a-z]{2}|\d{1,2}(?:st|nd|rd|th)? [A-Z]|\d{1,2}[/.]\d|\d{8}|PGY|ext\b|bleep|CT\d|ST\d|FY\d|SHO|SpR))
+NAME CNS ((?:[A-Z]\.? ?){1,3}<CAP>)
+NAME \b[Bb]y ([A-Z]\.[A-Z]\.(?:[A-Z]\.)?|[A-Z]{2,3})(?= and\b| on\b|[,.;\n]|$)
+NAME (?:^|\n)\d{1,2}\.? +((?:[A-Z'’-]{2,30} ){1,3}[A-Z][a-z]+|<CAPS>, <CAP>(?: [A-Z]\b)?)(?= ?\(|  )
+NAME [→>] (<CAP>) \(
+NAME \b(?:w|d/w|D/W|D/w|c/w) (<CAP>)(?=[:.,;\n])
 HOSPITAL \b((?:St|ST|Saint)\.? <CAP>['’][sS](?: on <CAP>)?)\b
 HOSPITAL \b(<CAP>(?: <CAP>)? (?:District|County|Regional|University|City|Royal|Community) General)\b
-HOSPITAL (?:at|to|from|in|attend|attended|[,(:\n>?]|^|-) ?(<CAP>(?: <CAP>)? (?:General|Private|GENERAL|PRIVATE))<STOP>
+HOSPITAL (?:\b(?:at|to|from|in|attend|attended)|[,(:\n>?.–-]|^| |\b\d{4}) ?(<CAP>(?: <CAP>)? (?:General|Private|GENERAL|PRIVATE))<STOP>
 HOSPITAL \b((?:Drs?|DRS?)\.? <CAPS> (?:&|and|AND) (?:Partners|Associates|PARTNERS|ASSOCIATES)(?:, (?:<CAP> ){1,3}<HOUSES>)?)
 HOSPITAL \b((?:Dr|DR|Sir|Lady|Queen|King|Shri|Smt)\.? (?:<CAP> ){1,4}<HOUSES>)\b
 HOSPITAL \b((?:<CAP> ){1,3}(?:Nursing Home|Care Home|Residential Home|Lab|Laboratory|Opd|OPD|Linac Bay|Nursing home))\b
@@ -65,13 +71,13 @@ HOSPITAL (?:, |\n|^|: )((?:<CAP> ){1,3}(?:SURGERY|PRACTICE|MEDICAL|MEDICAL CENTR
 HOSPITAL \b((?:<CAP> ){1,3}(?:Scan )?& (?:<CAP> ){1,3}(?:Unit|Centre|Center|Clinic|Institute|Hospital))\b
 HOSPITAL \b(?:[Aa]t|[Ii]n|[Tt]o|[Oo]n|[Ff]rom) (<CAP> Block)\b
 HOSPITAL \b(<CAP> clinic)(?= drop| on\b)
-HOSPITAL \b((?:Ward|WARD|ward) (?:[A-Z]?\d{1,2}[A-Z]?)(?: \([A-Z][a-z]{2,10}\))?)(?! ?rounds?)\b
+HOSPITAL \b((?:Ward|WARD|ward) (?:[A-Z]?\d{1,2}[A-Z]?)\b(?: \([A-Z][a-z]{2,10}\))?)(?! ?rounds?)
 HOSPITAL \b((?:<CAP> ){1,2}Ward(?: \d{1,2}[A-Z]?)?)\b
 HOSPITAL (?:\bat|\bto|\bfrom|[Bb]oard,|Surgeon \||Site \d{3}|\bMDT,) ([A-Z]{3,6})(?=[.,;)\n |])
 HOSPITAL (?:^|\n)([A-Z]{3,6})(?= (?:[A-Z]{2,8} )?(?:MDT|LIST|CLINIC|WARD)\b)
 HOSPITAL <CAP> \(([A-Z]{3,6})\); (?=escalated)
 ADDRESS \b((?:Co\.? |County )?<CAP>(?: <CAP>)?) (?:County |City |Borough )?Council\b
-SMALL \b(?:at|to|from|of|in) (?:the )?((?:(?!(?:at|to|from|of|in|on|the|and) )[a-z.'’]+ |& |and (?=partners)){1,4}<SMALLHOUSE>)\b
+SMALL \b(?:at|to|from|of|in) ((?:the )?(?:(?!(?:at|to|from|of|in|on|the|and) )[a-z.'’]+ |& |and (?=partners)){1,4}<SMALLHOUSE>(?:, (?:[a-z]+ ){1,2}<SMALLHOUSE>)?)\b
 ADDRESS \b(?:BIBA|brought in|resident|residing|stay(?:ing)?|lives|living) (?:from|at|in) ((?:The )?<CAP>(?: (?:na |<CAP>|\d{1,3})){0,3})
 ADDRESS (?:visiting|stay(?:ing)? with) (?:\w+ ){1,2}in (<CAP>(?: <CAP>)?)
 """
@@ -105,6 +111,8 @@ def find_in_context(text: str) -> Iterator[tuple[int, int, str]]:
 def names_somebody(words: str) -> bool:
     """Whether a word is unknown, or a first name; a house may be of common words."""
     every = [word for word in WORD.findall(words) if len(word) > 1]
+    if not every:
+        return True
     every = [w.lower() for w in every if not (w.isupper() and w.lower() in WORDS["abbreviations"])]
     if re.match(r"(?i)ward [a-z]?\d", words):
         return True

@@ -39,7 +39,8 @@ def _pattern(text: str) -> re.Pattern:
 HOUSE = _pattern(r"(?:(?:[piT]\.?|[XfFwUmEeqhHk])'?o{0,3}){1,9}(?:p?[XfFwUmEeqhHk])")
 # Sure signs; the group, if there is one, is the name. First titles, then what stands beside a name.
 TITLED = [
-    _pattern(r"t\.?((?:[fFwX]|i\.?){1,2}k)(?=[^lcdkxn]|$)"),
+    _pattern(r"[tT]\.?((?:[fFwX]|i\.?){0,2}k)(?=[(,.:'_\n]|$)"),
+    _pattern(r"(?:[fFw](?:i\.?)?|(?<=[Rr:])i\.?)k(?=[,.(\n_'r]|$)"),
     _pattern(r"t[.:]?(?:[tT]\.?|[xl]\.(?=[tTXfFwUmeixl]))*(<I>?<P>[XfFwUmeEqkRHThx]<LAST>)"),
     _pattern(r"T\.?(<NAME>)"),
     _pattern(r"<NAME>(?=,?g)"),
@@ -50,7 +51,6 @@ SURE = [
     _pattern(r"[Rr](<LONE>|q(?=[.,_\nabv]|$))"),
     _pattern(r"(?<![^\n:,_(RrotT*])(?:i\.){1,3}<P>(?:[XfwUe]|q(?!'?[cd]))<LAST>"),
     _pattern(r"(?:i\.){2,3}<P>[XfwUeqk]<LAST>|i\.<P>[Xf](?!'?[cd])<LAST>"),
-    _pattern(r"[fF](?:i\.?)?k(?=[,.(\n_'r]|$)"),
     _pattern(r"(?:<P>m?[XUEewq],[fFwX]|(?<![^\n])U,[UFE]|Uf|F<I>?<P>U|[fweXU](?=\(r))<LAST>"),
     _pattern(r"[fw]<I>?(?:<P>[XfFwUmeEq]|p{1,3}k)<LAST>"),
 ]
@@ -65,7 +65,7 @@ WEAK = _pattern(
     rf"|{INSIDE}[wem]{{1,3}}(?![:nhHk'])|(?<![^\n.])(?:[wU](?=[va])|[eqm](?=a))"
 )
 # In a text without capitals: first names, and unknown words beside what brings a name or a place.
-SMALL = _pattern(r"<I>?f<LAST>|(?<=[rbt])<I>?X<LAST>|(?<=\n)X<LAST>(?=[av])|X{1,3}(?=[('a])")
+SMALL = _pattern(r"<I>?f<LAST>|w(?:[XfUm]<LAST>|(?=[('a]))|(?<=[rbt])<I>?X<LAST>|(?<=\n)X<LAST>(?=[av])|X{1,3}(?=[('a])")
 PHRASES = re.compile(rf"(?i)\b(?:{'|'.join(WORDS['phrases']).replace('_', '[ -]')})\b")
 DRUGS = re.compile(
     r"(?i)\b(?:(?:medications?[^:\n.]{0,15}:|(?:pre)?meds\b|drugs?:|allerg\w+(?: to|:))"

@@ -132,7 +132,7 @@ ID      A Site(?: no\.?| number)? (\d{3,4})\b
 ID      ~[a-z][/-]\d (?<![\w/-])(?:[a-z]{1,4}[/-]\d{3,9}/\d{2,9}|[a-z]{1,3}/\d{4,9})\b
 ADDRESS A [AC-FHKNPRTV-Y]\d[\dW] ?(?=[A-Z]{0,3}\d)(?=\d{0,3}[A-Z])[\dAC-FHKNPRTV-Y]{4}\b
 ADDRESS A (?<=, )(?:The Quay|(?:<CAP> ){1,2}(?i:<STREETS>)), <CAP>
-ADDRESS 9 \d{1,2}(?:st|nd|rd|th) (?:Main|Cross)\b|\d{1,4} Sector \d{1,3}\b
+ADDRESS 9 (?:\d{1,4} )?\d{1,2}(?:st|nd|rd|th) (?:Main|Cross)\b|\d{1,4} Sector \d{1,3}\b
 ID      A [A-Z]{1,4}(?:[-/][A-Z]{1,3})?[-/]?(?:\d{1,9}[-/.])?\d{4,}[\w/-]*(?: / \d{1,5}\b)?
 ID      A [A-Z]{2} ?\d\d ?\d\d ?\d\d ?[A-Z]\b|[A-Z]{2}\d\d [A-Z]{3}\b
 ID      ~[\da-f]{16}|-[\da-f]{4}- (?i)\b[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}\b|\b

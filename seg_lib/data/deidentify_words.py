@@ -82,20 +82,23 @@ def _capital(word: str, low: str) -> str:
     kinds += [("X", low in WORDS["last"] and not upper)]
     kinds += [("R", low in WORDS["roles"]), ("m", low in WORDS["places"])]
     kinds += [("k", known or (low.endswith(MEDICAL) and len(low) > 5))]
-    kinds += [("q", all(p in eponyms or p in KNOWN for p in parts))]
+    kinds += [("q", all(p in eponyms or p in KNOWN or p == "s" for p in parts))]
     kinds += [("E", plain and upper), ("e", plain), ("U", upper or UNIT.match(word))]
     kinds += [("m", len(low) > 6 and low.endswith(ADJECTIVE)), ("X", True)]
     return next(kind for kind, holds in kinds if holds)
+
+
+MODAL = set("may will mark bill sue art drew rob hope grant page pat".split())
 
 
 def kind_in_small_letters(word: str) -> str:
     """The kind of a word in a text without capitals: what is neither English nor medicine is X."""
     low = word.lower()
     if word[:1].isupper() or not word.isalpha() or len(word) < 2:
-        return kind_of(word)
+        return "i" if word.isalpha() and word not in "aio" else kind_of(word)
     if low in ("dr", "mr", "mrs", "prof"):
         return "t"
-    if low in WORDS["first"] and not (low in KNOWN or english(low)):
-        return "f"
+    if low in WORDS["first"] and low not in KNOWN | MODAL:
+        return "w" if english(low) else "f"
     strange = len(low) > 3 and not (english(low) or low.endswith(MEDICAL))
     return "X" if low in WORDS["last"] or (strange and kind_of(word) in "xX") else kind_of(word)
