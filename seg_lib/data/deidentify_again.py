@@ -20,19 +20,21 @@ BEFORE_NAME = re.compile(
 )
 AFTER_NAME = re.compile(rf" (?:{PARTICLES}) [A-Z][\w'’-]+")
 AGE = re.compile(
-    r"(?:,? ?\(?|: ?|, bed \w{1,3}, ?|[\"”], bed \w{1,3}, ?)((?:9\d|1[01]\d))(?=[,.;:)]| ?/?[MFmf]\b| and\b)"
+    r"(?:,? ?\(?| (?:is|was|will be|at) |: ?|, bed \w{1,3}, ?|[\"”], bed \w{1,3}, ?)((?:9\d|1[01]\d))(?=[,.;:)]| ?/?[MFmf]\b| and\b| on\b)"
 )
+DAY = re.compile(r" (\d{1,2}/\d{1,2})(?=[,.;)])")
+NICKNAME = re.compile(r" [(\"“]([A-Z][a-z]{2,12})[)\"”]")
 HOUSE_BEFORE = re.compile(
     r"(?:(?<=[,(\n:] )|(?<=[(\n])|(?<=\bat )|(?<=\bin )|(?<=\bfrom )|^)"
     r"(?:(?:H\. No\.|Door No\.|Plot|Flat|Apt|Apartment|Unit|Shop|[A-Z]-\d{1,3},?) ?[\w/-]{0,9},\s?)?"
     r"(?:(?:The |\d{1,4} )?[A-Z][\w'’-]+(?: (?:na|[A-Z][\w'’-]+)){0,2},\s)?$"
 )
-SCANS = set("CT MR MRI PET US XR GP PT DR SR RN SN CNS PI SW MDT".split())
+SCANS = set("CT MR MRI PET US XR GP PT DR SR RN SN CNS PI SW MDT II III IV VI".split())
 TOKEN = re.compile(r"(?:[A-Z]\.){2,4}|[^\W\d_]+(?!\w)")
 BESIDE = re.compile(r"(?:['’]s)? ([a-z]+)")
 ABBREVIATIONS = WORDS["abbreviations"]
 NO_INITIALS = NOBODY | ABBREVIATIONS
-CODE = r"(?:[A-Z]\d[\dW] ?[A-Z\d]{4}|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|\d{3}[ -]?\d{3}|[A-Z]{2} \d{5,6})\b"
+CODE = r"(?:[A-Z]\d[\dW] ?[A-Z\d]{4}|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|\d{3}[ -]?\d{3}|(?:[A-Z]{2,3},? )?\d{4,6}(?:-\d{4})?)\b"
 PLACE = r"(?:(?:Co\.? |County )?[A-Z][A-Za-z'’-]+(?:[ -][A-Z][A-Za-z'’-]+){0,2}|\d{1,2}(?:st|nd|rd|th) (?:Cross|Main))"
 TOWN = re.compile(rf"(?:(?<=Co)\. [A-Z][a-z]+)?(?:,\s?{PLACE}(?=[\n,.;:)]|$| {CODE})){{0,4}}(?:,? {CODE})?")
 
@@ -45,6 +47,10 @@ def find_again(text: str, spans: list[Span]) -> Iterator[Span]:
         yield start, end, "NAME"
         if age := AGE.match(text, end):
             yield *age.span(1), "AGE"
+        if day := DAY.match(text, end):
+            yield *day.span(1), "DATE"
+        if (called := NICKNAME.match(text, end)) and called[1].lower() not in NOBODY:
+            yield *called.span(1), "NAME"
     for start, end, kind in spans:
         if kind in ("ADDRESS", "HOSPITAL"):
             before = HOUSE_BEFORE.search(text, max(0, start - 70), start)
@@ -69,6 +75,8 @@ def _grown(text: str, start: int, end: int) -> tuple[int, int]:
 
 def _initial(word: str, before: str) -> bool:
     """Whether short capitals before a name are initials: "CT Okoro" after a comma, no "MRI Okoro"."""
+    if word.strip(". ") in SCANS:
+        return False
     if len(word) < 2 or not word.isalpha() or word.islower():
         return True
     beside = before.strip() in ("", ",", ":", "/", "(", "|", ".", "-")

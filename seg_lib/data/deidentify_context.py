@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from seg_lib.data.deidentify_words import KNOWN, WORDS
 
 PIECES = {
-    "CAP": r"[A-Z][A-Za-z'’-]{1,40}",
+    "CAP": r"[A-Z][A-Za-z'’-]{1,40}(?!\w)",
     "TAIL": r"[A-Za-z'’-]{0,40}(?: <CAP>)?",
     "CAPS": r"(?:(?:[A-Z]\.? ?){0,3}(?:<PART> )?<CAP>(?: <PART>)?(?: <CAP>){0,2})",
     "PART": r"(?:ap|ab|bin|binte?i?|bte|ferch|van|von|de|di|da|la|al|el|der|den)",
     "INI": r"(?:[A-Z]\.?[ -]?[A-Z]\.?(?:[A-Z]\.?){0,2})",
     "KIN": r"(?:husband|wife|son|daughter|brother|sister|nephew|niece|mother|father|partner|aunt"
     r"|uncle|cousin|neighbour|neighbor|carer|friend|grandson|granddaughter)",
-    "OWNS": r"(?:wedding|birthday|funeral|clinic|patient|pt|list|records|team|firm|office|house)",
+    "OWNS": r"(?:wedding|birthday|funeral|clinic|patient|pt|goal|list|records|team|firm|office|house)",
     "SAYS": r"(?:says|said|agreed|agrees|thinks|felt|wants|wanted|cried|happy|aware|informed|asked"
     r"|noted|to (?:d/w|chase|book|discuss|review|see|call|email|arrange)|will|present|presented)",
     "HOUSES": r"(?i:Surgery|Practice|Health Centre|Medical Centre|Hospital|Clinic|Centre|Medical)",
@@ -31,14 +31,30 @@ NAME (?:^|[.:;>–-] |\n)(<CAPS>) [–-] (?:[Bb]ed|SR|side room)\b
 NAME [Bb]ed \w{1,3} [–-] (<CAPS>) [–-]
 NAME \b(<CAP>)['’]s (?:<KIN>|<OWNS>)\b
 NAME \b(<CAP>) \((?:his|her|their|the)? ?<KIN>\b
-NAME (?:prefers|[Kk]nown as|[Cc]alled|[Nn]ickname|aka)\b[^\n"“]{0,12}["“](<CAPS>)["”]
+NAME (?:prefers|goes by|[Kk]nown as|[Cc]alled|[Nn]ickname|aka)\b[^\n"“]{0,12}["“](<CAPS>)["”]
 NAME \b(?:[Rr]e|RE|Subject|SUBJECT|Hi|Hello|Hallo|Morning|S/N|SN)[:.]? (<CAPS>)
 NAME (?:\(|, )(<CAPS>) (?:list|firm|team)\b
 NAME ["“](?:Old|Young|Little|Big) (?:Mr|Mrs|Miss|Ms) (<CAPS>)["”]
 NAME ["“]((?:Old|Young|Little|Big) (?:Mr|Mrs|Miss|Ms) <CAPS>)["”]
 NAME \b(?:Dr|Mr|Mrs|Ms|Miss|Prof|Fr|Sr)\.? (<CAPS>)<STOP>
 NAME (?:Pres|REQ|Req|Asst|Anaes|Crew|Trainee|trainee|NOK|Clinician|Validated|acknowledged|stamp|faithfully
-        |sincerely|regards|wishes|[Tt]riage by|trainee|PI|Endoscopist|Follow up|attender|CPEX|Case \d{1,2})[:.,]{0,2}\s(<CAPS>)
+        |sincerely|regards|wishes|[Tt]riage by|trainee|PI|Endoscopist|ORDERING|ANESTHESIA|ATTENDING|SURGEON|ASSISTANT|Operator|tech|photographer|physics
+        |physicist|Prescriber|Planner|Caregiver|POA|Physician|resident|Consulted|navigator|Scribe|counsellor|Veteran
+        |request|FOLLOW-UP|Preferred|First|Last|Visited|Actions|reg|IR|[Ss]poke (?:w|w/|to|with)|dosimetry|→|alt|Name|Follow up|attender|CPEX|Case \d{1,2})[:.,]{0,2}\s(<CAPS>)
+NAME \b(<CAP>),? (?:and|&) (?:his |her )?<KIN>\b
+NAME (?:^|[.\n] |\n)(<CAP>): prefers
+NAME (?:PATIENT|NAME|Patient|Name|NAME/IC|Name/IC): +(<CAPS>(?:, <CAP>)?(?: <CAP>)?(?: [A-Z]\b)?)
+NAME \. ([A-Z][A-Z'’-]+(?: [A-Z][A-Z'’-]+){1,3})(?=\. \d)
+NAME [Bb]ed \d{1,3}:? (<CAPS>)(?= \d|[/:(]| –| /)
+NAME (?:Chart|MRN|URN) [\d-]{5,14} (<CAPS>)
+NAME \b(<CAP>)/\d{2,3} ?[MFmf]\b
+NAME (?:\. |\n)([a-z]{1,2}\.? [a-z]{3,20}) (?:rn|md|np|pa|lpn|rd)\b
+INITIALS \d ([A-Z]\.?[A-Z]\.?[A-Z]?\.?/[A-Z]\.?[A-Z]\.?[A-Z]?)\s{0,2}$
+INITIALS (?:RTs?: ?|JOB \d{4,9}/)([A-Z]{2,3}(?:/[A-Z]{2,3})?)\b
+INITIALS \| ([A-Z]{2,3}|[A-Z]\.[A-Z]\.)(?=\n|$| \| [a-z])
+INITIALS \| RB ([A-Z]{2,3})\b
+INITIALS (?:^|\n)(<INI>) (?=\d{6,10}\b|\d{3}-\d{3})
+INITIALS (?:[Bb]y|TRANSCRIBED|Subj \d{3}-\d{3},) (<INI>)(?= \d|,|\.)
 NAME \b(?:nee|née|maiden name) (<CAPS>)
 NAME (?:^|\n|[.>] |\d  +)(<CAPS>,? <CAP>(?: [A-Z]\b)?)\.? (?=(?:CHART|Chart|MRN|DOB|NHS|Hosp)\b)
 NAME (?:^|\n|\. |Pt |pt |Name |report: |\) |\d  +)(<CAPS>, <CAP>(?: <CAP>)?(?: [A-Z]\b)?)(?=\.| \d|,? DOB| {2,})
@@ -71,6 +87,14 @@ HOSPITAL (?:, |\n|^|: )((?:<CAP> ){1,3}(?:SURGERY|PRACTICE|MEDICAL|MEDICAL CENTR
 HOSPITAL \b((?:<CAP> ){1,3}(?:Scan )?& (?:<CAP> ){1,3}(?:Unit|Centre|Center|Clinic|Institute|Hospital))\b
 HOSPITAL \b(?:[Aa]t|[Ii]n|[Tt]o|[Oo]n|[Ff]rom) (<CAP> Block)\b
 HOSPITAL \b(<CAP> clinic)(?= drop| on\b)
+HOSPITAL \b((?:<CAP> ){1,3}(?:Memorial|MEMORIAL|Primary Care|PRIMARY CARE|Cancer Care|Family Medicine|FAMILY MEDICINE)(?: [–-] <CAP>(?: <CAP>)?)?)<STOP>
+HOSPITAL \b(Drs <CAP>(?:, <CAP>)? (?:&|and|en) <CAP>)
+HOSPITAL \b(Wad <CAP>)
+HOSPITAL \b(Unit \d{1,2} (?:North|South|East|West)|\d{1,2} (?:Tower|North|South|East|West))(?=[,.|)\n]| \||$)
+HOSPITAL (?:round \(|Onc |\)   )([A-Z]{3,7}(?:-[A-Z])?)(?=[).]|   )
+HOSPITAL (?:^|\n)([A-Z]{3,7}) (?=Thoracic|Lung|Breast|Head|Upper|GI|HPB|Tumou?r|Sarcoma)
+HOSPITAL (?:^|\n|[.,] )((?:[A-Z]{2,20}(?:['’]S)? ){1,6}(?:HOSPITAL|INFIRMARY))\b
+ADDRESS \b(<CAP>(?: <CAP>)?)-born\b
 HOSPITAL \b((?:Ward|WARD|ward) (?:[A-Z]?\d{1,2}[A-Z]?)\b(?: \([A-Z][a-z]{2,10}\))?)(?! ?rounds?)
 HOSPITAL \b((?:<CAP> ){1,2}Ward(?: \d{1,2}[A-Z]?)?)\b
 HOSPITAL (?:\bat|\bto|\bfrom|[Bb]oard,|Surgeon \||Site \d{3}|\bMDT,) ([A-Z]{3,6})(?=[.,;)\n |])

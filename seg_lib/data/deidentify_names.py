@@ -42,7 +42,7 @@ TITLED = [
     _pattern(r"[tT]\.?((?:[fFwX]|i\.?){0,2}k)(?=[(,.:'_\n]|$)"),
     _pattern(r"(?:[fFw](?:i\.?)?|(?<=[Rr:])i\.?)k(?=[,.(\n_'r]|$)"),
     _pattern(r"t[.:]?(?:[tT]\.?|[xl]\.(?=[tTXfFwUmeixl]))*(<I>?<P>[XfFwUmeEqkRHThx]<LAST>)"),
-    _pattern(r"T\.?(<NAME>)"),
+    _pattern(r"(?<!n)T\.?(<NAME>)"),
     _pattern(r"<NAME>(?=,?g)"),
     _pattern(r"g\.?(<NAME>)"),
 ]

@@ -28,7 +28,7 @@ UPTO    (?:\d{1,2}(?:st|nd|rd|th|\.)?(?: ?[-–/&] ?| to | and | or ))?
 YEAR    (?:['’]\d\d|\d{4})\b
 YEAR4   (?:19|20)\d\d
 YY      (?:<YEAR>|\d\d\b(?! ?<UNITS>))
-CLOCK   (?:(?:T|,? (?:at )?)(?:\d{1,2} ?[ap]m\b|\d{1,2}:\d\d(?::\d\d(?:\.\d{1,6})?)?(?: ?[ap]\.?m\b
+CLOCK   (?:(?:T|,? (?:at |AT |@ )?)(?:\d{1,2} ?[ap]m\b|\d{1,2}:\d\d(?::\d\d(?:\.\d{1,6})?)?(?: ?[ap]\.?m\b
         |Z|[+-]\d\d:?\d\d)?))?
 NUMERIC (?:-\d{1,2}-| ?/ ?\d{1,2} ?/ ?|\. ?\d{1,2}\. ?)
 DM      (?:<M0>/<D0>|<D0>/<M0>)(?![\w/]|[.,]\d)(?!<COUNT>)
@@ -39,7 +39,7 @@ UNITS   (?:mg|mcg|ml|mm|cm|Gy|ms|HU|mmHg|units?|years?|yrs?|months?|weeks?|days?
 COUNT   [ -]?(?:<UNITS>|(?:[a-z]{3,12} )?(?:nodes?|cores?|samples?|cycles?|fractions?|cases)|lymph
         |of\b|LNs?\b|positive|involved|ago\b|lesions?|slices?|images?|points?|power|strength)
 TAKEN   (?: ?(?:x ?\d|units?\b|IU\b|iu\b|tablets?\b|capsules?\b))
-AGED    (?:[ -]?(?:y\.o\.|(?:years?|yrs?|y/?o|y)\b))
+AGED    (?i:[ -]?(?:y\.o\.|(?:years?|yrs?|y/?o|y)\b))
 CAP     [A-Z](?:\.|[A-Za-z'’-]{0,40})
 PARTICLE (?:\b(?:van|von|vom|der|den|de|di|da|del|della|dos|das|du|des|la|le|las|los|al|el|bin|ibn
         |ten|ter|te|zu|zum|zur|af|av|op|mac)[ -])
@@ -110,8 +110,9 @@ DATE    MONTHS (?i)(?:\.?[,/-]| of|\.)? ?<YEAR>| <NTH>\b|(?<=march) \d{1,2}\b(?!
 DATE    LONG \b
 DATE    YEARS [ -]((?:19[3-9]|20[0-4])\d)\b(?![.,/:-]\d|[%/]| ?<UNITS>| ?(?:kcal|cells|steps|patients))
 DATE    9 (?:1[3-9]|2\d|3[01])/(?:[1-9]|1[0-2])\b(?![\w/]|[.,]\d)(?!<COUNT>)(?<!\d0/5)(?<!\d0/10)(?<!25/5)
+DATE    ~(?:mar|may).\d \b(?:mar|march|may) \d{1,2},? <YEAR4>\b<CLOCK>
 DATE    ~> (?<=> )<DM>(?= )
-DATE    ~(?i:new.year|day|eve|diwali|eid) \b(?:New Year|St\.? [A-Z][a-z]+['’]s Day|Good Friday|Bank Holiday
+DATE    ~(?i:new.year|day|eve|diwali|eid) \b(?:New Year|St\.? [A-Z][a-z]+['’]s Day|Good Friday|(?:Labor|Memorial|Independence|Veterans|Presidents|Australia|Anzac|Canada|Heritage) Day|Bank Holiday
         |Diwali|Eid|Holi|Onam|Hogmanay|Hanukkah|Passover|Mother['’]s Day)(?:['’]s)?(?: Day| Eve)?(?: <YEAR4>)?\b
 DATE    MID [ -](?=<MONTH>)
 DATE    AFTER [ -]((?:<ALONE>|March|May|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?))
@@ -128,6 +129,11 @@ ID      9 \d{3}-\d{2}-\d{4}\b|\d{2,}[-/]\d{4,}\b(?! ?<UNITS>)|\d{6}-\d{4}\b
         |\d{3}\.\d{4}\.\d{4}\.\d\d\b
 ID      9 (?<![\d.,-])\d{5,}(?![.,]?\d)(?!<TAKEN>)|[012](?:\.\d{1,40}){4,24}\b
 ID      9 \d{2,4}(?:-\d{2,4}){1,3}-[A-Z]\b|\d{3,}/\d{2,}/\d{2,}\b
+ID      ~(?i:last.four|gate|door|safe) (?i)\b(?:last four|(?:gate|door)(?: code)?|key ?safe(?: code)?):? (\d{4,8})\b
+ID      9A IMG_[\d_]{4,30}|\d{4} \d{5} \d(?: ?/ ?\d)?\b|[A-Z]{2}\.\d/\d{3,9}\b
+PHONE   9 [689]\d{3} \d{4}\b(?! ?<UNITS>)
+ADDRESS 9A (?:\d{1,5} )?Rural Route \d{1,3}\b|[NSEW]\.? \d{1,3}(?:st|nd|rd|th) (?i:<STREETS>)\b
+ADDRESS A (?:Apt|Villa|Shop|Lot|Bldg|Stand|Erf|Plot|Site|Suite|Unit) #?\d{0,4}[A-Z]?\b(?=, (?:\d|[A-Z][a-z])|\n)
 ID      A Site(?: no\.?| number)? (\d{3,4})\b
 ID      ~[a-z][/-]\d (?<![\w/-])(?:[a-z]{1,4}[/-]\d{3,9}/\d{2,9}|[a-z]{1,3}/\d{4,9})\b
 ADDRESS A [AC-FHKNPRTV-Y]\d[\dW] ?(?=[A-Z]{0,3}\d)(?=\d{0,3}[A-Z])[\dAC-FHKNPRTV-Y]{4}\b
@@ -173,16 +179,19 @@ ADDRESS 9A (?:[A-Z]{1,2}-)?\d{5} <CAP>|\d{4} [A-Z]{2} [A-Z][a-z]{3,20}\b|\d\d-\d
 NAME    INITIALLED \sby:? ([a-z]{2,3})\b(?<!the)(?<!dr)(?<!mr)
 NAME    INITIALLED (?i: by)?\s?:\s?([A-Z]\.?[A-Z]\.?(?:[A-Z]\.?)?|[a-z]{2,3})(?!\w)
 NAME    ~[A-Za-z]\n|[a-z]$ (?m)(?<![\w/])([A-Z]{2,3}[/:][a-z]{2,3}|/[a-z]{2,3})$
-AGE     9 ((?:9\d|1[01]\d))(?:<AGED>(?:[ -](?:old|of age)\b)?|[ /]?[FM]\b|f\b|(?<=9\d)m\b
-        |(?=,? (?:male|female|man|woman|lady|gentleman|f|m (?:from|with|who))\b))(?<!\d C)(?<!\d F in)
+AGE     9 ((?:9\d|1[01]\d))(?:<AGED>(?:[ -](?:old|of age)\b)?|(?: {0,2}/?|/)[FM]\b|f\b|(?<=9\d)m\b
+        |(?=,? (?:male|female|man|woman|lady|gentleman|f|m (?:from|with|who))\b))(?<!\d C)(?<!\d F in)(?<!above 1\d\d F)(?<!temp 1\d\d F)(?<!of 1\d\d F)(?<!>1\d\d F)(?<!> 1\d\d F)
 AGE     AGED (?:[ :]|is|was|of|at(?: \w+)?){0,4}((?:9\d|1[01]\d))(?!\w|\.\d)
 AGE     SEXES [ /,-]{0,2}(9\d|1[01]\d)\b(?![./%\d]| ?<UNITS>)
 AGE     ~9\d|1[01]\d \b(?i:turn(?:ed|s|ing)|lived to(?: be)?|reached|(?:(?:he|she|who|patient|pt)
         (?: is| was|['’]s))(?: now| nearly| almost)?|(?:lady|man|woman|gentleman) of|(?:wise|frail|died) at
         |bed \w{1,3},) (9\d|1[01]\d)\b(?![./%-]\d|%| ?<UNITS>)
-AGE     ~(?i:ninet) (?i)\b(?:nineties\b|ninety(?:[ -](?:one|two|three|four|five|six|seven|eight|nine))?
+AGE     ~(?i:ninet) (?i)\b(?:(?:(?:early|mid|late)[ -])?nineties\b|ninety(?:[ -](?:one|two|three|four|five|six|seven|eight|nine))?
         \b(?! ?(?:per|%|degrees?|minutes?|hours?|days?|weeks?|units?|beats?|mg|ml)\b))
 AGE     ~(?i:hundred) (?i)\b(?:a |one )?hundred(?: and [a-z]{3,8})?(?=[ -]years?\b)
+AGE     ~(?i:hundred) (?i)\b(?:lived to|aged|turned|reached)(?: be)? ((?:one|a) hundred(?: and [a-z]{3,8})?)\b
+AGE     ~19[0-3]\d 19[0-3]\d, (9\d|10\d)\b(?=[,.;)])
+AGE     ~Was.\d Was (9\d|1[01]\d) at\b
 AGE     ~(?i:narian) (?i)\b(?:nonagenarian|(?:super)?centenarian)s?\b
 """
 

@@ -77,7 +77,9 @@ def _capital(word: str, low: str) -> str:
     kinds += [("g", low in WORDS["degrees"] and (upper or low == "phd"))]
     kinds += [(k, low in WORDS[name] and not (k == "p" and upper)) for k, name in CAPITAL.items()]
     kinds += [("q", "-" in low and low in eponyms)]
-    kinds += [("k", "-" in word and word.split("-")[-1].islower())]  # Bazett-corrected
+    given = 1 < len(parts[0]) < 5 and len(parts[-1]) < 5 and not english(parts[0])  # Hye-jin
+    kinds += [("k", "-" in word and word.split("-")[-1].islower() and not given)]  # x-corrected
+    kinds += [("X", "-" in word and given and not upper and parts[0] not in eponyms)]
     kinds += [("F", first and upper), ("w", first and (known or english(low))), ("f", first)]
     kinds += [("X", low in WORDS["last"] and not upper)]
     kinds += [("R", low in WORDS["roles"]), ("m", low in WORDS["places"])]
