@@ -32,9 +32,15 @@ SCRIPTS = ("LATIN", "GREEK", "MICRO", "MASCULINE", "FEMININE", "MODIFIER")
 BARE = dict(zip("łŁđĐøØıœŒ", "lLdDoOioO", strict=True))
 UMLAUTS = {228: "ae", 246: "oe", 252: "ue", 223: "ss", 196: "Ae", 214: "Oe", 220: "Ue"}
 
+# "a 91-year-old frail woman" becomes "a frail woman aged 90 or older".
+YEARS_OLD = re.compile(
+    rf"(?i)(?<!aged )\b{OLD}[ -]?(?:years?|yrs?|y/?o|y\.o\.)(?:[ -](?:old|of age))?(?![\w-])"
+    r"((?: (?!and |with |who )[a-z]{2,20}){0,2}? "
+    r"(?:man|woman|lady|gentleman|male|female|patient|person|smoker))?"
+)
 # What looks like an identifier after all rules: the text is held back.
 RESIDUAL_TEXT = r"""
-@|//|\\\\|(?i:www\.)
+@(?! ?\d)|//|\\\\|(?i:www\.)
 (?!\d{1,3}(?: 000)+\b)\d(?: ?\d){5,}|(?<![\d.])\d{5,}(?!\d|<TAKEN>)|(?:\d{1,9}\.){3,9}\d
 \d{2,}-\d{3,}-\d{2,}|\b\d{4}-\d\d?-\d\d?\b|\b\d\d?/\d\d?/\d{2,4}\b(?! ?<UNITS>)|\b\d{3}[.-]\d{4}\b
 \b(?:Dr|Mr|Mrs|Ms|Prof|MRS|PROF)\.? [A-Z][A-Za-z]
@@ -167,4 +173,12 @@ def _replaced(text: str, spans: Iterable[tuple[int, int, str]]) -> str:
             if not (kind == last and not between.strip(" ,")):
                 parts.append(OLD if kind == "AGE" else f"[{kind}]")
         done, last = end, kind
-    return "".join(parts) + text[done:]
+    clean = "".join(parts) + text[done:]
+    return YEARS_OLD.sub(_aged, clean) if OLD in clean else clean
+
+
+def _aged(match: re.Match) -> str:
+    """English for an age that was "91 years old": of a person, alone after an article, or not."""
+    article = re.search(r"\b(?:an?|the|this)\s$", match.string[: match.start()], re.IGNORECASE)
+    who = match[1] or (" person" if article else "")
+    return f"{who.removeprefix(' ')} aged {OLD}".strip()

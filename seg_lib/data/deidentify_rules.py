@@ -20,8 +20,8 @@ MON2    aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?
 ANYMON  (?i:<MON1>|<MON2>|mar(?:ch)?|may)
 NOTMAY  (?<!may)(?<!mar)(?<!march)
 ALONE   (?:January|February|April|June|July|August|September|October|November|December)\b
-ORDINAL \d{1,2}(?:st|nd|rd|th)?
-NTH     \d{1,2}(?:st|nd|rd|th)
+ORDINAL \d{1,2}(?i:st|nd|rd|th)?
+NTH     \d{1,2}(?i:st|nd|rd|th)
 WORDDAY (?:(?:twenty|thirty)[ -])?(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth
         |tenth|eleventh|twelfth|(?:thir|four|fif|six|seven|eigh|nine)teenth|twentieth|thirtieth)
 UPTO    (?:\d{1,2}(?:st|nd|rd|th|\.)?(?: ?[-–/&] ?| to | and | or ))?
@@ -130,9 +130,9 @@ ID      9 \d{3}-\d{2}-\d{4}\b|\d{2,}[-/]\d{4,}\b(?! ?<UNITS>)|\d{6}-\d{4}\b
 ID      9 (?<![\d.,-])\d{5,}(?![.,]?\d)(?!<TAKEN>)|[012](?:\.\d{1,40}){4,24}\b
 ID      9 \d{2,4}(?:-\d{2,4}){1,3}-[A-Z]\b|\d{3,}/\d{2,}/\d{2,}\b
 ID      ~(?i:last.four|gate|door|safe) (?i)\b(?:last four|(?:gate|door)(?: code)?|key ?safe(?: code)?):? (\d{4,8})\b
-ID      9A IMG_[\d_]{4,30}|\d{4} \d{5} \d(?: ?/ ?\d)?\b|[A-Z]{2}\.\d/\d{3,9}\b
+ID      9A IMG_\w{4,30}|\d{4} \d{5} \d(?: ?/ ?\d)?\b|[A-Z]{2}\.\d/\d{3,9}\b
 PHONE   9 [689]\d{3} \d{4}\b(?! ?<UNITS>)
-ADDRESS 9A (?:\d{1,5} )?Rural Route \d{1,3}\b|[NSEW]\.? \d{1,3}(?:st|nd|rd|th) (?i:<STREETS>)\b
+ADDRESS 9A (?:\d{1,5} )?(?i:Rural Route|County Road) \d{1,3}\b|(?:<CAP> ){1,2}(?:Queensland|Victoria|Tasmania|Tas|Vic|New South Wales|South Australia|Western Australia),? \d{4}\b|[NSEW]\.? \d{1,3}(?:st|nd|rd|th) (?i:<STREETS>)\b
 ADDRESS A (?:Apt|Villa|Shop|Lot|Bldg|Stand|Erf|Plot|Site|Suite|Unit) #?\d{0,4}[A-Z]?\b(?=, (?:\d|[A-Z][a-z])|\n)
 ID      A Site(?: no\.?| number)? (\d{3,4})\b
 ID      ~[a-z][/-]\d (?<![\w/-])(?:[a-z]{1,4}[/-]\d{3,9}/\d{2,9}|[a-z]{1,3}/\d{4,9})\b

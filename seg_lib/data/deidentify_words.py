@@ -42,6 +42,7 @@ def english(word: str) -> bool:
     return word in KNOWN or any(stem in ENGLISH for stem in stems)
 
 
+PARTS = {"s", *WORDS["beginnings"]}  # Meckel's, Post-Whipple
 # MHz, but no MacLeod.
 UNIT = re.compile(r"(?!(?:Ma?c|D[eiu]?|L[ae]|V[ao]n|Fitz|O|St)[A-Z])[A-Z]\w?[A-Z]\w*$|\w+[A-Z]$")
 MARKS = {"s": "'", "t": "p", "'": "'", "’": "'", " ": "\n", "&": "o"}  # 's, 't, a gap
@@ -77,14 +78,14 @@ def _capital(word: str, low: str) -> str:
     kinds += [("g", low in WORDS["degrees"] and (upper or low == "phd"))]
     kinds += [(k, low in WORDS[name] and not (k == "p" and upper)) for k, name in CAPITAL.items()]
     kinds += [("q", "-" in low and low in eponyms)]
-    given = 1 < len(parts[0]) < 5 and len(parts[-1]) < 5 and not english(parts[0])  # Hye-jin
-    kinds += [("k", "-" in word and word.split("-")[-1].islower() and not given)]  # x-corrected
+    given = not known and 1 < len(parts[0]) < 5 and len(parts[-1]) < 5 and not all(english(p) for p in parts)
+    kinds += [("k", "-" in word and word.split("-")[-1].islower() and not given)]  # not Hye-jin
     kinds += [("X", "-" in word and given and not upper and parts[0] not in eponyms)]
     kinds += [("F", first and upper), ("w", first and (known or english(low))), ("f", first)]
     kinds += [("X", low in WORDS["last"] and not upper)]
     kinds += [("R", low in WORDS["roles"]), ("m", low in WORDS["places"])]
     kinds += [("k", known or (low.endswith(MEDICAL) and len(low) > 5))]
-    kinds += [("q", all(p in eponyms or p in KNOWN or p == "s" for p in parts))]
+    kinds += [("q", all(p in eponyms or p in KNOWN or p in PARTS for p in parts))]
     kinds += [("E", plain and upper), ("e", plain), ("U", upper or UNIT.match(word))]
     kinds += [("m", len(low) > 6 and low.endswith(ADJECTIVE)), ("X", True)]
     return next(kind for kind, holds in kinds if holds)
