@@ -21,7 +21,8 @@ from seg_lib.data.clinical_fields import OLD
 from seg_lib.data.deidentify_again import find_again
 from seg_lib.data.deidentify_context import find_in_context
 from seg_lib.data.deidentify_names import find_names
-from seg_lib.data.deidentify_rules import find_by_rules, pattern
+from seg_lib.data.deidentify_pieces import pattern
+from seg_lib.data.deidentify_rules import find_by_rules
 from seg_lib.data.deidentify_words import NO_NAMES
 from seg_lib.errors import InputError
 
@@ -34,10 +35,11 @@ UMLAUTS = {228: "ae", 246: "oe", 252: "ue", 223: "ss", 196: "Ae", 214: "Oe", 220
 
 # "a 91-year-old frail woman" becomes "a frail woman aged 90 or older".
 YEARS_OLD = re.compile(
-    rf"(?i)(?<!aged )\b{OLD}[ -]?(?:years?|yrs?|y/?o|y\.o\.)(?:[ -](?:old|of age))?(?![\w-])"
+    rf"(?i)\b(?:aged )?{OLD}[ -]?(?:years?|yrs?|y/?o|y\.o\.)(?:[ -](?:old|of age))?(?![\w-])"
     r"((?: (?!and |with |who )[a-z]{2,20}){0,2}? "
     r"(?:man|woman|lady|gentleman|male|female|patient|person|smoker))?"
 )
+TRADE = re.compile(r" (?!(?:and|with|who|is|was|in|on|from|at|for|has|had)\b)[a-z]")
 # What looks like an identifier after all rules: the text is held back.
 RESIDUAL_TEXT = r"""
 @(?! ?\d)|//|\\\\|(?i:www\.)
@@ -181,4 +183,5 @@ def _aged(match: re.Match) -> str:
     """English for an age that was "91 years old": of a person, alone after an article, or not."""
     article = re.search(r"\b(?:an?|the|this)\s$", match.string[: match.start()], re.IGNORECASE)
     who = match[1] or (" person" if article else "")
-    return f"{who.removeprefix(' ')} aged {OLD}".strip()
+    after = "," if not match[1] and article and TRADE.match(match.string, match.end()) else ""
+    return f"{who.removeprefix(' ')} aged {OLD}{after}".strip()

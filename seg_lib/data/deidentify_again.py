@@ -60,6 +60,7 @@ def find_again(text: str, spans: list[Span]) -> Iterator[Span]:
     yield from _found(text, _words(every), "NAME")
     yield from _found(text, _initials(every), "NAME")
     letters = {"".join(re.findall(r"\b[A-Z]", text[a:b])) for a, b in houses}
+    letters |= {word[1:] for word in letters}  # "At Royal …"
     yield from _found(text, {word for word in letters if len(word) > 2}, "HOSPITAL")
 
 
@@ -92,9 +93,8 @@ def _words(names: list[str]) -> set[str]:
 def _initials(names: list[str]) -> set[str]:
     """FC of "F Choudhury"; in both orders, with and without stops."""
     found = set()
-    for name in names:
-        letters = re.findall(r"(?<![^\W\d_])[A-Z]", name)
-        letters = "".join(letters)
+    for name in {part for name in names for part in (name, *name.split(","))}:
+        letters = "".join(re.findall(r"(?<![^\W\d_])[A-Z]", name))
         if 2 <= len(letters) <= 4:
             found |= {letters, letters[1:] + letters[0], letters[0] + letters[-1]}
     found = {w for w in found if w.lower() not in NO_INITIALS}

@@ -36,11 +36,11 @@ NAME \b(?:[Rr]e|RE|Subject|SUBJECT|Hi|Hello|Hallo|Morning|S/N|SN)[:.]? (<CAPS>)
 NAME << list| firm| team>> (?:\(|, )(<CAPS>) (?:list|firm|team)\b
 NAME <<"|“>> ["“](?:Old|Young|Little|Big) (?:Mr|Mrs|Miss|Ms) (<CAPS>)["”]
 NAME <<"|“>> ["“]((?:Old|Young|Little|Big) (?:Mr|Mrs|Miss|Ms) <CAPS>)["”]
-NAME \b(?:Dr|Mr|Mrs|Ms|Miss|Prof|Fr|Sr)\.? (<CAPS>)<STOP>
-NAME (?:Pres|REQ|Req|Asst|Anaes|Crew|Trainee|trainee|NOK|Clinician|Validated|acknowledged|stamp|faithfully
+NAME (?<!\d )\b(?:Dr|Mr|Mrs|Ms|Miss|Prof|Fr|Sr)\.? (<CAPS>)<STOP>
+NAME \b(?:Pres|REQ|Req|Asst|Anaes|Crew|Trainee|trainee|NOK|Clinician|Validated|acknowledged|stamp|faithfully
         |sincerely|regards|wishes|[Tt]riage by|trainee|PI|Endoscopist|ORDERING|ANESTHESIA|ATTENDING|SURGEON|ASSISTANT|Operator|tech|photographer|physics
         |physicist|Prescriber|Planner|Caregiver|POA|Physician|resident|Consulted|navigator|Scribe|counsellor|Veteran
-        |request|FOLLOW-UP|Preferred|First|Last|Visited|Actions|reg|IR|[Ss]poke (?:w|w/|to|with)|dosimetry|→|alt|Name|Follow up|attender|CPEX|Case \d{1,2})[:.,]{0,2}\s(<CAPS>)
+        |request|FOLLOW-UP|Preferred|First|Last|Visited|Actions|reg|IR|[Ss]poke (?:w|w/|to|with)|dosimetry|alt|Name|Follow up|attender|CPEX|Case \d{1,2})[:.,]{0,2}\s(<CAPS>)
 NAME <<husband|wife|son|daughter|sister|brother|nephew|niece|mother|father|partner|friend>> \b(<CAP>),? (?:and|&) (?:his |her )?<KIN>\b
 NAME <<: prefers>> (?:^|[.\n] |\n)(<CAP>): prefers
 NAME <<PATIENT:|NAME:|Patient:|Name:|IC:>> (?:PATIENT|NAME|Patient|Name|NAME/IC|Name/IC): +(<CAPS>(?:, <CAP>)?(?: <CAP>)?(?: [A-Z]\b)?)
@@ -79,7 +79,7 @@ NAME <<approve|to replan>> [–-] (<CAP>)(?= [–-] approve| to replan)
 NAME <<CNS >> CNS ((?:[A-Z]\.? ?){1,3}<CAP>)
 NAME \b[Bb]y ([A-Z]\.[A-Z]\.(?:[A-Z]\.)?|[A-Z]{2,3})(?= and\b| on\b|[,.;\n]|$)
 NAME <<(|  >> (?:^|\n)\d{1,2}\.? +((?:[A-Z'’-]{2,30} ){1,3}[A-Z][a-z]+|<CAPS>, <CAP>(?: [A-Z]\b)?)(?= ?\(|  )
-NAME <<(>> [→>] (<CAP>) \(
+NAME <<→|> >> [→>] (<CAP>)(?= \(| for| to)
 NAME <<w |W >> \b(?:w|d/w|D/W|D/w|c/w) (<CAP>)(?=[:.,;\n])
 HOSPITAL <<St|ST|Saint>> \b((?:St|ST|Saint)\.? <CAP>['’][sS](?: on <CAP>)?)\b
 HOSPITAL << General>> \b(<CAP>(?: <CAP>)? (?:District|County|Regional|University|City|Royal|Community) General)\b
@@ -101,7 +101,7 @@ HOSPITAL <<HOSPITAL|INFIRMARY>> (?:^|\n|[.,] )((?:[A-Z]{2,20}(?:['’]S)? ){1,6}
 ADDRESS <<-born>> \b(<CAP>(?: <CAP>)?)-born\b
 HOSPITAL <<ard |WARD>> \b((?:Ward|WARD|ward) (?:[A-Z]?\d{1,2}[A-Z]?)\b(?: \([A-Z][a-z]{2,10}\))?)(?! ?rounds?)
 HOSPITAL << Ward>> \b((?:<CAP> ){1,2}Ward(?: \d{1,2}[A-Z]?)?)\b
-HOSPITAL (?:\bat|\bto|\bfrom|[Bb]oard,|Surgeon \||Site \d{3}|\bMDT,) ([A-Z]{3,6})(?=[.,;)\n |])
+HOSPITAL \b(?:at|to|from|[Bb]oard,|Surgeon \||Site \d{3}|MDT,) ([A-Z]{3,6})(?=[.,;)\n |])
 HOSPITAL <<MDT|LIST|CLINIC|WARD>> (?:^|\n)([A-Z]{3,6})(?= (?:[A-Z]{2,8} )?(?:MDT|LIST|CLINIC|WARD)\b)
 HOSPITAL <<escalated>> <CAP> \(([A-Z]{3,6})\); (?=escalated)
 ADDRESS << Council>> \b((?:Co\.? |County )?<CAP>(?: <CAP>)?) (?:County |City |Borough )?Council\b
