@@ -197,7 +197,9 @@ def main() -> None:
     notes, changed = read_notes(words.held_out)
     results["held out"] = results_of(notes) | changed
     print(json.dumps(results, indent=1))
-    about = f"Made-up notes; the rules were mended on all sets but the held-out one. {told_before()}"
+    about = (
+        f"Made-up notes; the rules were mended on all sets but the held-out one. {told_before()}"
+    )
     about += HELD_OUT.format(*results["held out"]["recall_interval"])
     about += "No claim about real notes."
     text = {"machine": machine(), "seed": words.seed, "about": about, "results": results}

@@ -36,7 +36,9 @@ ABBREVIATIONS = WORDS["abbreviations"]
 NO_INITIALS = NOBODY | ABBREVIATIONS
 CODE = r"(?:[A-Z]\d[\dW] ?[A-Z\d]{4}|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|\d{3}[ -]?\d{3}|(?:[A-Z]{2,3},? )?\d{4,6}(?:-\d{4})?)\b"
 PLACE = r"(?:(?:Co\.? |County )?[A-Z][A-Za-z'’-]+(?:[ -][A-Z][A-Za-z'’-]+){0,2}|\d{1,2}(?:st|nd|rd|th) (?:Cross|Main))"
-TOWN = re.compile(rf"(?:(?<=Co)\. [A-Z][a-z]+)?(?:,\s?{PLACE}(?=[\n,.;:)]|$| {CODE})){{0,4}}(?:,? {CODE})?")
+TOWN = re.compile(
+    rf"(?:(?<=Co)\. [A-Z][a-z]+)?(?:,\s?{PLACE}(?=[\n,.;:)]|$| {CODE})){{0,4}}(?:,? {CODE})?"
+)
 
 
 def find_again(text: str, spans: list[Span]) -> Iterator[Span]:

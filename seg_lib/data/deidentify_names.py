@@ -65,7 +65,9 @@ WEAK = _pattern(
     rf"|{INSIDE}[wem]{{1,3}}(?![:nhHk'])|(?<![^\n.])(?:[wU](?=[va])|[eqm](?=a))"
 )
 # In a text without capitals: first names, and unknown words beside what brings a name or a place.
-SMALL = _pattern(r"<I>?f<LAST>|w(?:[XfUm]<LAST>|(?=[('a]))|(?<=[rbt])<I>?X<LAST>|(?<=\n)X<LAST>(?=[av])|X{1,3}(?=[('a])")
+SMALL = _pattern(
+    r"<I>?f<LAST>|w(?:[XfUm]<LAST>|(?=[('a]))|(?<=[rbt])<I>?X<LAST>|(?<=\n)X<LAST>(?=[av])|X{1,3}(?=[('a])"
+)
 PHRASES = re.compile(rf"(?i)\b(?:{'|'.join(WORDS['phrases']).replace('_', '[ -]')})\b")
 DRUGS = re.compile(
     r"(?i)\b(?:(?:medications?[^:\n.]{0,15}:|(?:pre)?meds\b|drugs?:|allerg\w+(?: to|:))"

@@ -23,7 +23,8 @@ UPTO    (?:\d{1,2}(?:st|nd|rd|th|\.)?(?: ?[-–/&] ?| to | and | or ))?
 YEAR    (?:['’]\d\d|\d{4})\b
 YEAR4   (?:19|20)\d\d
 YY      (?:<YEAR>|\d\d\b(?! ?<UNITS>))
-CLOCK   (?:(?:T|,? (?:at |AT |@ )?)(?:\d{1,2} ?[ap]m\b|\d{1,2}:\d\d(?::\d\d(?:\.\d{1,6})?)?(?: ?[ap]\.?m\b
+CLOCK   (?:(?:T|,? (?:at |AT |@ )?)(?:\d{1,2} ?[ap]m\b|\d{1,2}:\d\d(?::\d\d
+        (?:\.\d{1,6})?)?(?: ?[ap]\.?m\b
         |Z|[+-]\d\d:?\d\d)?))?
 NUMERIC (?:-\d{1,2}-| ?/ ?\d{1,2} ?/ ?|\. ?\d{1,2}\. ?)
 DM      (?:<M0>/<D0>|<D0>/<M0>)(?![\w/]|[.,]\d)(?!<COUNT>)
@@ -54,7 +55,8 @@ HOST    (?:[\w][\w-]{0,62}\.){1,6}
 OF      (?:(?:de|du|des|di|del|dei|da|do|dos|das|la|le|los|las|el|l['’]|d['’])[ ]?){0,3}
 ROAD    (?:rue|Rue|[Aa]venue|[Bb]oulevard|[Pp]lace|[Cc]hemin|[Ii]mpasse|[Qq]uai|[Aa]llee|Via|Viale
         |Vicolo|Piazza|Corso|[Cc]alle|Carrer|[Aa]venida|Paseo|Plaza|Rua|Travessa|Praca|Largo)
-STREETTAIL (?:,? [NSEW]{1,2}\b)?(?:,? \d{1,2}(?:st|nd|rd|th) Floor)?(?:,? (?:<FLAT> #?|#)\d\w{0,5})?
+STREETTAIL (?:,? [NSEW]{1,2}\b)?(?:,? \d{1,2}(?:st|nd|rd|th) Floor)?(?:,? (?:<FLAT> #?
+        |#)\d\w{0,5})?
 ROADEND (?:strasse|str\.|weg|platz|allee|gasse|damm|ufer|graben|gracht|straat|laan|plein|kade|dijk
         |steeg|singel|gatan|gata|gade|gaten|vagen|vej|veien|steig|stieg|utca|stra.e)
 CODE    (?!\d{1,4}[ -]?<UNITS>)(?:(?=[\w/-]{0,20}\d)[\w/-]{4,40}(?:\.\d{2,9}){0,2}<DIGITS>|\d\d

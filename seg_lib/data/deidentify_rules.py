@@ -25,7 +25,8 @@ URL     ~//|\\\\|:\\ (?i)(?:\b[a-z][a-z\d+-]{1,9}://|(?<!\w)//(?=\w)|\\\\(?=\w)|
 URL     ~/ (?<!\w)/(?:home|[Uu]sers|mnt|media|data|var|srv|export|tmp)/[^\s,;]{1,300}
 URL     ~[\w-]\.[a-zA-Z] (?i)(?<![\w@])<HOST>(?:<TLDS>)\b(?:\:\d{1,5})?(?:[/?#][^\s,;]{0,300})?
 URL     ~[\w-]\.[a-z] (?<![\w@])(?:[\w-]{1,63}\.){1,6}[a-z]{2,24}(?:\:\d{1,5})?/[^\s,;]{1,300}
-URL     ~[a-z-]\.[a-z] (?<![\w@])(?=[\w.-]{0,40}[a-z]{3})(?:[a-z][a-z\d-]{1,62}\.){2,6}[a-z]{2,24}\b
+URL     ~[a-z-]\.[a-z] (?<![\w@])(?=[\w.-]{0,40}[a-z]{3})(?:[a-z][a-z\d-]{1,62}\.){2,6}[a-z]{2,24}
+        \b
 URL     ~\.[a-z]{3} \b[\w-]{1,60}\.(?:dcm|nii|nrrd|jpe?g|png|pdf|docx?|xlsx?|zip|mha|dicom|csv)\b
 URL     9 \d{1,3}(?:\.\d{1,3}){3}\b(?:[:/]\d{1,5}\b)?
 URL     ~[:-]\w\w[:-]\w\w[:-]|\w:\w*: (?i)(?<![\w:.])(?:[\da-f]{1,4}[:-]){5,7}[\da-f]{1,4}(?![\w:])
@@ -56,12 +57,17 @@ DATE    MONTHS <NOTMAY>\.?(?:[ /-](?:the )?<UPTO><ORDINAL>\b(?![.,]\d)(?! ?<UNIT
         | (?:the )?(?i:<WORDDAY>)\b)
 DATE    MONTHS (?i)(?:\.?[,/-]| of|\.)? ?<YEAR>| <NTH>\b|(?<=march) \d{1,2}\b(?! ?<UNITS>)
 DATE    LONG \b
-DATE    YEARS [ -]((?:19[3-9]|20[0-4])\d)\b(?![.,/:-]\d|[%/]| ?<UNITS>| ?(?:kcal|cells|steps|patients))
-DATE    9 (?:1[3-9]|2\d|3[01])/(?:[1-9]|1[0-2])\b(?![\w/]|[.,]\d)(?!<COUNT>)(?<!\d0/5)(?<!\d0/10)(?<!25/5)(?<!24/7)
+DATE    YEARS [ -]((?:19[3-9]|20[0-4])\d)\b(?![.,/:-]\d|[%/]| ?<UNITS>| ?(?:kcal|cells|steps
+        |patients))
+DATE    9 (?:1[3-9]|2\d|3[01])/(?:[1-9]|1[0-2])\b(?![\w/]|[.,]\d)(?!<COUNT>)(?<!\d0/5)(?<!\d0/10)
+        (?<!25/5)(?<!24/7)
 DATE    ~(?:mar|may).\d \b(?:mar|march|may) \d{1,2},? <YEAR4>\b<CLOCK>
 DATE    ~> (?<=> )<DM>(?= )
-DATE    ~(?i:new.year|day|eve|diwali|eid) \b(?:New Year|St\.? [A-Z][a-z]+['’]s Day|Good Friday|(?:Labor|Memorial|Independence|Veterans|Presidents|Australia|Anzac|Canada|Heritage) Day|Bank Holiday
-        |Diwali|Eid|Holi|Onam|Hogmanay|Hanukkah|Passover|Mother['’]s Day)(?:['’]s)?(?: Day| Eve)?(?: <YEAR4>)?\b
+DATE    ~(?i:new.year|day|eve|diwali|eid) \b(?:New Year|St\.? [A-Z][a-z]+['’]s Day|Good Friday|
+        (?:Labor|Memorial|Independence|Veterans|Presidents|Australia|Anzac|Canada|Heritage) Day
+        |Bank Holiday
+        |Diwali|Eid|Holi|Onam|Hogmanay|Hanukkah|Passover|Mother['’]s Day)(?:['’]s)?(?: Day
+        | Eve)?(?: <YEAR4>)?\b
 DATE    MID [ -](?=<MONTH>)
 DATE    AFTER [ -]((?:<ALONE>|March|May|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?))
         (?!\w)
@@ -77,10 +83,14 @@ ID      9 \d{3}-\d{2}-\d{4}\b|\d{2,}[-/]\d{4,}\b(?! ?<UNITS>)|\d{6}-\d{4}\b
         |\d{3}\.\d{4}\.\d{4}\.\d\d\b
 ID      9 (?<![\d.,-])\d{5,}(?![.,]?\d)(?!<TAKEN>)|[012](?:\.\d{1,40}){4,24}\b
 ID      9 \d{2,4}(?:-\d{2,4}){1,3}-[A-Z]\b|\d{3,}/\d{2,}/\d{2,}\b
-ID      ~(?i:last.four|gate|door|safe) (?i)\b(?:last four|(?:gate|door)(?: code)?|key ?safe(?: code)?):? (\d{4,8})\b
+ID      ~(?i:last.four|gate|door|safe) (?i)\b(?:last four|(?:gate|door)(?: code)?|key ?safe
+        (?: code)?):? (\d{4,8})\b
 ID      9U IMG_\w{4,30}|\d{4} \d{5} \d(?: ?/ ?\d)?\b|[A-Z]{2}\.\d/\d{3,9}\b
 PHONE   9 [689]\d{3} \d{4}\b(?! ?<UNITS>)
-ADDRESS ~(?i:rural.route|county.road)|\b[NSEW]\.?.\d|\b[A-Z][a-z]+(?:.Wales|.Australia)?,?.\d{4}\b (?:\d{1,5} )?(?i:Rural Route|County Road) \d{1,3}\b|\b(?:<CAP> ){1,2}(?:Queensland|Victoria|Tasmania|Tas|Vic|New South Wales|South Australia|Western Australia),? \d{4}\b|[NSEW]\.? \d{1,3}(?:st|nd|rd|th) (?i:<STREETS>)\b
+ADDRESS ~(?i:rural.route|county.road)|\b[NSEW]\.?.\d|\b[A-Z][a-z]+(?:.Wales
+        |.Australia)?,?.\d{4}\b (?:\d{1,5} )?(?i:Rural Route|County Road) \d{1,3}\b|\b
+        (?:<CAP> ){1,2}(?:Queensland|Victoria|Tasmania|Tas|Vic|New South Wales|South Australia
+        |Western Australia),? \d{4}\b|[NSEW]\.? \d{1,3}(?:st|nd|rd|th) (?i:<STREETS>)\b
 ADDRESS FLATS [ ]#?\d{0,4}[A-Z]?\b(?=, (?:\d|[A-Z][a-z])|\n)
 ID      SITE (?: no\.?| number)? (\d{3,4})\b
 ID      ~[a-z][/-]\d (?<![\w/-])(?:[a-z]{1,4}[/-]\d{3,9}/\d{2,9}|[a-z]{1,3}/\d{4,9})\b
@@ -116,7 +126,8 @@ ADDRESS 9A [A-Z][a-z]{2,30}<ROADEND> \d{1,4}[a-z]?\b|\d{1,4} [A-Z][a-z]{2,30}<RO
 ADDRESS 9 <DOOR> (?:bis |ter )?<ROAD> <OF><CAP>(?:[ -]<CAP>){0,3}
 ADDRESS ROADS \.? <OF><CAP>(?:[ -]<CAP>){0,3},? (?:n[.º°]? ?)?\d{1,5}(?:[/-]\d{1,4})?[a-zA-Z]?\b
         (?:, \d{1,2}º? ?[A-Z]\b)?
-ADDRESS A (?:Am|Im|An de[rnm]|Auf de[rm]|Unter den|In de[rn]|Zum|Zur) (?:<CAP> ){1,2}\d{1,4}[a-z]?\b
+ADDRESS A (?:Am|Im|An de[rnm]|Auf de[rm]|Unter den|In de[rn]|Zum
+        |Zur) (?:<CAP> ){1,2}\d{1,4}[a-z]?\b
 ADDRESS 9A (?:<DOOR> )?(?:<CAP>,? ){1,6}(?:[A-Z]{1,2}\d[A-Z\d]? ?\d(?!FU)[A-Z]{2}|[A-Z]{2},? \d{5}
         (?:-\d{4})?)\b
 ADDRESS A (?:<CAP> ){0,2}<CAP>(?:<WHERE>|,? (?:NSW|VIC|QLD|TAS|ACT|SA|WA|NT),? \d{4})\b
@@ -128,15 +139,19 @@ NAME    INITIALLED \sby:? ([a-z]{2,3})\b(?<!the)(?<!dr)(?<!mr)
 NAME    INITIALLED (?i: by)?\s?:\s?([A-Z]\.?[A-Z]\.?(?:[A-Z]\.?)?|[a-z]{2,3})(?!\w)
 NAME    ~[A-Za-z]\n|[a-z]$ (?m)(?<![\w/])([A-Z]{2,3}[/:][a-z]{2,3}|/[a-z]{2,3})$
 AGE     9 ((?:9\d|1[01]\d))(?:<AGED>(?:[ -](?:old|of age)\b)?|(?: {0,2}/?|/)[FM]\b|f\b|(?<=9\d)m\b
-        |(?=,? (?:male|female|man|woman|lady|gentleman|f|m (?:from|with|who))\b))(?<!\d C)(?<!\d F in)(?<!above 1\d\d F)(?<!temp 1\d\d F)(?<!of 1\d\d F)(?<!>1\d\d F)(?<!> 1\d\d F)
+        |(?=,? (?:male|female|man|woman|lady|gentleman|f|m (?:from|with|who))\b))(?<!\d C)
+        (?<!\d F in)(?<!above 1\d\d F)(?<!temp 1\d\d F)(?<!of 1\d\d F)(?<!>1\d\d F)(?<!> 1\d\d F)
 AGE     AGED (?:[ :]|is|was|of|at(?: \w+)?){0,4}((?:9\d|1[01]\d))(?!\w|\.\d)
 AGE     SEXES [ /,-]{0,2}(9\d|1[01]\d)\b(?![./%\d]| ?<UNITS>)
-AGE     TURNED (?i)(?: (?:of|at|to|be|is|was|now|nearly|almost)\b|['’]s| \d{1,3},){0,3} (9\d|1[01]\d)\b
+AGE     TURNED (?i)(?: (?:of|at|to|be|is|was|now|nearly|almost)\b|['’]s| \d{1,3},){0,3} (9\d
+        |1[01]\d)\b
         (?![./%-]\d|%| ?<UNITS>)
-AGE     ~(?i:ninet) (?i)\b(?:(?:(?:early|mid|late)[ -])?nineties\b|ninety(?:[ -](?:one|two|three|four|five|six|seven|eight|nine))?
+AGE     ~(?i:ninet) (?i)\b(?:(?:(?:early|mid|late)[ -])?nineties\b|ninety(?:[ -](?:one|two|three
+        |four|five|six|seven|eight|nine))?
         \b(?! ?(?:per|%|degrees?|minutes?|hours?|days?|weeks?|units?|beats?|mg|ml)\b))
 AGE     ~(?i:hundred) (?i)\b(?:a |one )?hundred(?: and [a-z]{3,8})?(?=[ -]years?\b)
-AGE     ~(?i:hundred) (?i)\b(?:lived to|aged|turned|reached)(?: be)? ((?:one|a) hundred(?: and [a-z]{3,8})?)\b
+AGE     ~(?i:hundred) (?i)\b(?:lived to|aged|turned|reached)(?: be)? ((?:one|a) hundred
+        (?: and [a-z]{3,8})?)\b
 AGE     ~19[0-3]\d 19[0-3]\d, (9\d|10\d)\b(?=[,.;)])
 AGE     ~Was.\d Was (9\d|1[01]\d) at\b
 AGE     ~(?i:narian) (?i)\b(?:nonagenarian|(?:super)?centenarian)s?\b

@@ -71,14 +71,24 @@ def _small(word: str, low: str) -> str:
 
 def _capital(word: str, low: str) -> str:
     parts, upper, eponyms = re.split("['’-]", low), word.isupper(), WORDS["eponyms"]
-    known = upper and low in WORDS["abbreviations"] or low in KNOWN or all(len(p) == 1 or p in KNOWN for p in parts)
+    known = (
+        upper
+        and low in WORDS["abbreviations"]
+        or low in KNOWN
+        or all(len(p) == 1 or p in KNOWN for p in parts)
+    )
     plain = all(english(p) for p in parts)
     first = parts[0] in WORDS["first"]
     kinds = [("i", len(word) == 1), ("R", word in ("MR", "MS"))]  # magnetic resonance, or a title
     kinds += [("g", low in WORDS["degrees"] and (upper or low == "phd"))]
     kinds += [(k, low in WORDS[name] and not (k == "p" and upper)) for k, name in CAPITAL.items()]
     kinds += [("q", "-" in low and low in eponyms)]
-    given = not known and 1 < len(parts[0]) < 5 and len(parts[-1]) < 5 and not all(english(p) for p in parts)
+    given = (
+        not known
+        and 1 < len(parts[0]) < 5
+        and len(parts[-1]) < 5
+        and not all(english(p) for p in parts)
+    )
     kinds += [("k", "-" in word and word.split("-")[-1].islower() and not given)]  # not Hye-jin
     kinds += [("X", "-" in word and given and not upper and parts[0] not in eponyms)]
     kinds += [("F", first and upper), ("w", first and (known or english(low))), ("f", first)]
