@@ -2,7 +2,9 @@
 
     text ── known identifiers of this patient, in all spellings ─┐
          ── rules: dates, phones, numbers, addresses, mail       ├─> [DATE] [NAME] [ID] …
-         ── titles, labels, name lists, unknown capitalised words┘
+         ── titles, labels, name lists, unknown capitalised words│
+         ── the structure of a note: lists, headers, signatures  │
+         ── what was found, once more: words, initials, towns ───┘
          ── what still looks like an identifier: refused
 
 Notes made from the allow-listed columns (`seg_lib.data.notes`) need none of this: the safest text

@@ -20,22 +20,53 @@ BEFORE_NAME = re.compile(
 )
 AFTER_NAME = re.compile(rf" (?:{PARTICLES}) [A-Z][\w'’-]+")
 AGE = re.compile(
-    r"(?:,? ?\(?| (?:is|was|will be|at) |: ?|, bed \w{1,3}, ?|[\"”], bed \w{1,3}, ?)((?:9\d|1[01]\d))(?=[,.;:)]| ?/?[MFmf]\b| and\b| on\b)"
+    r"(?:,? ?\(?| (?:is|was|will be|at) |: ?|, bed \w{1,3}, ?|[\"”], bed \w{1,3}, ?)"
+    r"((?:9\d|1[01]\d))(?=[,.;:)]| ?/?[MFmf]\b| and\b| on\b)"
 )
 DAY = re.compile(r" (\d{1,2}/\d{1,2})(?=[,.;)])")
 NICKNAME = re.compile(r" [(\"“]([A-Z][a-z]{2,12})[)\"”]")
 HOUSE_BEFORE = re.compile(
     r"(?:(?<=[,(\n:] )|(?<=[(\n])|(?<=\bat )|(?<=\bin )|(?<=\bfrom )|^)"
-    r"(?:(?:H\. No\.|Door No\.|Plot|Flat|Apt|Apartment|Unit|Shop|[A-Z]-\d{1,3},?) ?[\w/-]{0,9},\s?)?"
+    r"(?:(?:H\. No\.|Door No\.|Plot|Flat|Apt|Apartment|Unit|Shop|[A-Z]-\d{1,3},?)"
+    r" ?[\w/-]{0,9},\s?)?"
     r"(?:(?:The |\d{1,4} )?[A-Z][\w'’-]+(?: (?:na|[A-Z][\w'’-]+)){0,2},\s)?$"
 )
-SCANS = set("CT MR MRI PET US XR GP PT DR SR RN SN CNS PI SW MDT II III IV VI".split())
+SCANS = {
+    *[
+        "CT",
+        "MR",
+        "MRI",
+        "PET",
+        "US",
+        "XR",
+        "GP",
+        "PT",
+        "DR",
+        "SR",
+        "RN",
+        "SN",
+        "CNS",
+        "PI",
+        "SW",
+        "MDT",
+        "II",
+        "III",
+        "IV",
+        "VI",
+    ]
+}
 TOKEN = re.compile(r"(?:[A-Z]\.){2,4}|[^\W\d_]+(?!\w)")
 BESIDE = re.compile(r"(?:['’]s)? ([a-z]+)")
 ABBREVIATIONS = WORDS["abbreviations"]
 NO_INITIALS = NOBODY | ABBREVIATIONS
-CODE = r"(?:[A-Z]\d[\dW] ?[A-Z\d]{4}|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|\d{3}[ -]?\d{3}|(?:[A-Z]{2,3},? )?\d{4,6}(?:-\d{4})?)\b"
-PLACE = r"(?:(?:Co\.? |County )?[A-Z][A-Za-z'’-]+(?:[ -][A-Z][A-Za-z'’-]+){0,2}|\d{1,2}(?:st|nd|rd|th) (?:Cross|Main))"
+CODE = (
+    r"(?:[A-Z]\d[\dW] ?[A-Z\d]{4}|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}|\d{3}[ -]?\d{3}"
+    r"|(?:[A-Z]{2,3},? )?\d{4,6}(?:-\d{4})?)\b"
+)
+PLACE = (
+    r"(?:(?:Co\.? |County )?[A-Z][A-Za-z'’-]+(?:[ -][A-Z][A-Za-z'’-]+){0,2}"
+    r"|\d{1,2}(?:st|nd|rd|th) (?:Cross|Main))"
+)
 TOWN = re.compile(
     rf"(?:(?<=Co)\. [A-Z][a-z]+)?(?:,\s?{PLACE}(?=[\n,.;:)]|$| {CODE})){{0,4}}(?:,? {CODE})?"
 )
@@ -77,7 +108,7 @@ def _grown(text: str, start: int, end: int) -> tuple[int, int]:
 
 
 def _initial(word: str, before: str) -> bool:
-    """Whether short capitals before a name are initials: "CT Okoro" after a comma, no "MRI Okoro"."""
+    """Whether short capitals before a name are initials: "RT Naidu", not "MRI Naidu"."""
     if word.strip(". ") in SCANS:
         return False
     if len(word) < 2 or not word.isalpha() or word.islower():
@@ -95,8 +126,8 @@ def _words(names: list[str]) -> set[str]:
 def _initials(names: list[str]) -> set[str]:
     """FC of "F Choudhury"; in both orders, with and without stops."""
     found = set()
-    for name in {part for name in names for part in (name, *name.split(","))}:
-        letters = "".join(re.findall(r"(?<![^\W\d_])[A-Z]", name))
+    for part in {part for name in names for part in (name, *name.split(","))}:
+        letters = "".join(re.findall(r"(?<![^\W\d_])[A-Z]", part))
         if 2 <= len(letters) <= 4:
             found |= {letters, letters[1:] + letters[0], letters[0] + letters[-1]}
     found = {w for w in found if w.lower() not in NO_INITIALS}

@@ -39,7 +39,7 @@ def _pattern(text: str) -> re.Pattern:
 HOUSE = _pattern(r"(?:(?:[piT]\.?|[XfFwUmEeqhHk])'?o{0,3}){1,9}(?:p?[XfFwUmEeqhHk])")
 # Sure signs; the group, if there is one, is the name. First titles, then what stands beside a name.
 TITLED = [
-    _pattern(r"[tT]\.?((?:[fFwX]|i\.?){0,2}k)(?=[(,.:'_\n]|$)"),
+    _pattern(r"(?<!n)[tT]\.?((?:[fFwX]|i\.?){0,2}k)(?=[(,.:'_\n]|$)"),
     _pattern(r"(?:[fFw](?:i\.?)?|(?<=[Rr:])i\.?)k(?=[,.(\n_'r]|$)"),
     _pattern(r"t[.:]?(?:[tT]\.?|[xl]\.(?=[tTXfFwUmeixl]))*(<I>?<P>[XfFwUmeEqkRHThx]<LAST>)"),
     _pattern(r"(?<!n)T\.?(<NAME>)"),

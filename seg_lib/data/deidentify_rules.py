@@ -1,10 +1,10 @@
 r"""The rules of `seg_lib.data.deidentify`: a line each: type, where to try, pattern.
 
-Where: ``9`` at a number (``+``: with the sign or bracket before it), ``A`` at a capitalised word (``U``: in capitals),
-``~x`` anywhere if the text has the pattern x, or the name of a list of words ``at_...``: right
-after one of them. ``<CAP>`` and the like stand for the pieces; a line that starts with spaces goes
-on with the line above. A pattern with a group finds the group. All repetitions are bounded, so
-that no text can keep a rule busy for long.
+Where: ``9`` at a number (``+``: with the sign or bracket before it), ``A`` at a capitalised word
+(``U``: in capitals), ``~x`` anywhere if the text has the pattern x, or the name of a list of words
+``at_...``: right after one of them. ``<CAP>`` and the like stand for the pieces; a line that starts
+with spaces goes on with the line above. A pattern with a group finds the group. All repetitions are
+bounded, so that no text can keep a rule busy for long.
 """
 
 import re

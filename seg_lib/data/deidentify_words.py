@@ -101,7 +101,9 @@ def _capital(word: str, low: str) -> str:
     return next(kind for kind, holds in kinds if holds)
 
 
-MODAL = set("may will mark bill sue art drew rob hope grant page pat".split())
+MODAL = {
+    *["may", "will", "mark", "bill", "sue", "art", "drew", "rob", "hope", "grant", "page", "pat"]
+}
 
 
 def kind_in_small_letters(word: str) -> str:
