@@ -233,7 +233,7 @@ At {Guy's and St Thomas' NHS Foundation Trust}, {Royal Dunmore}, {University of 
 <Waterlow 16>, <Child-Pugh B7>, <Ann Arbor IIB>, <Bazett-corrected QT 440 ms>, <TACE>.
 Medications: <Trelegy Ellipta>, <Zorbaxin>. Started on <Brumalux>. <Cefuroxime 1.5 g>.
 <Napsin positive>, <Desmin negative>; <Seminal vesicles>, <Helical CT>, <12 MHz probe>.
-A {94}-year-old man, {92}F, {96} y/o; F/{97}; aged {101}y; {ninety-one} years old; {95 y.o.}
+A {94}-year-old man, {92}F, {96} y/o; F/{97}; aged {101}y; {ninety-one} years old; {95} y.o.
 <74F>, <M/81>, <67 y/o>, <in her sixties>, <aged 45>, <SpO2 95%>, <HR 96>, <BP 98/60>.
 Seen {Sept 2019}, {5th/6th June}, {Jan 1st, 2020 at 3pm}, {4-III-2020}, {summer of 2014}.
 On {03 / 04 / 2019}, {Mon 4/5}, {the 2nd of Feb. 2020}, {Thurs 12 Sept}, {2020 Mar 4}.

@@ -2,7 +2,9 @@
 
     text ── known identifiers of this patient, in all spellings ─┐
          ── rules: dates, phones, numbers, addresses, mail       ├─> [DATE] [NAME] [ID] …
-         ── titles, labels, name lists, unknown capitalised words┘
+         ── titles, labels, name lists, unknown capitalised words│
+         ── the structure of a note: lists, headers, signatures  │
+         ── what was found, once more: words, initials, towns ───┘
          ── what still looks like an identifier: refused
 
 Notes made from the allow-listed columns (`seg_lib.data.notes`) need none of this: the safest text
@@ -18,8 +20,11 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 
 from seg_lib.data.clinical_fields import OLD
+from seg_lib.data.deidentify_again import find_again
+from seg_lib.data.deidentify_context import find_in_context
 from seg_lib.data.deidentify_names import find_names
-from seg_lib.data.deidentify_rules import find_by_rules, pattern
+from seg_lib.data.deidentify_pieces import pattern
+from seg_lib.data.deidentify_rules import find_by_rules
 from seg_lib.data.deidentify_words import NO_NAMES
 from seg_lib.errors import InputError
 
@@ -30,10 +35,17 @@ SCRIPTS = ("LATIN", "GREEK", "MICRO", "MASCULINE", "FEMININE", "MODIFIER")
 BARE = dict(zip("łŁđĐøØıœŒ", "lLdDoOioO", strict=True))
 UMLAUTS = {228: "ae", 246: "oe", 252: "ue", 223: "ss", 196: "Ae", 214: "Oe", 220: "Ue"}
 
+# "a 91-year-old frail woman" becomes "a frail woman aged 90 or older".
+YEARS_OLD = re.compile(
+    rf"(?i)\b(?:aged )?{OLD}[ -]?(?:years?|yrs?|y/?o|y\.o\.)(?:[ -](?:old|of age))?(?![\w-])"
+    r"((?: (?!and |with |who )[a-z]{2,20}){0,2}? "
+    r"(?:man|woman|lady|gentleman|male|female|patient|person|smoker))?"
+)
+TRADE = re.compile(r" (?!(?:and|with|who|is|was|in|on|from|at|for|has|had)\b)[a-z]")
 # What looks like an identifier after all rules: the text is held back.
 RESIDUAL_TEXT = r"""
-@|//|\\\\|(?i:www\.)
-(?!\d{1,3}(?: 000)+\b)\d(?: ?\d){5,}|(?<![\d.])\d{5,}|(?:\d{1,9}\.){3,9}\d
+@(?! ?\d)|//|\\\\|(?i:www\.)
+(?!\d{1,3}(?: 000)+\b)\d(?: ?\d){5,}|(?<![\d.])\d{5,}(?!\d|<TAKEN>)|(?:\d{1,9}\.){3,9}\d
 \d{2,}-\d{3,}-\d{2,}|\b\d{4}-\d\d?-\d\d?\b|\b\d\d?/\d\d?/\d{2,4}\b(?! ?<UNITS>)|\b\d{3}[.-]\d{4}\b
 \b(?:Dr|Mr|Mrs|Ms|Prof|MRS|PROF)\.? [A-Z][A-Za-z]
 \b[a-z][\w-]{1,62}\.[a-z]{2,24}/\w|\b[\w-]{1,62}\.(?:<TLDS>)\b
@@ -96,8 +108,9 @@ def _folded(text: str) -> str:
 def find_identifiers(text: str) -> Iterator[tuple[int, int, str]]:
     """(start, end, type) of what the rules and lists find; spans may overlap."""
     text = _folded(text)
-    yield from find_by_rules(text)
-    yield from find_names(text)
+    spans = [*find_by_rules(text), *find_names(text), *find_in_context(text)]
+    yield from spans
+    yield from find_again(text, spans)
 
 
 def known_spans(text: str, known: Iterable[str]) -> Iterator[tuple[int, int, str]]:
@@ -164,4 +177,13 @@ def _replaced(text: str, spans: Iterable[tuple[int, int, str]]) -> str:
             if not (kind == last and not between.strip(" ,")):
                 parts.append(OLD if kind == "AGE" else f"[{kind}]")
         done, last = end, kind
-    return "".join(parts) + text[done:]
+    clean = "".join(parts) + text[done:]
+    return YEARS_OLD.sub(_aged, clean) if OLD in clean else clean
+
+
+def _aged(match: re.Match) -> str:
+    """English for an age that was "91 years old": of a person, alone after an article, or not."""
+    article = re.search(r"\b(?:an?|the|this)\s$", match.string[: match.start()], re.IGNORECASE)
+    who = match[1] or (" person" if article else "")
+    after = "," if not match[1] and article and TRADE.match(match.string, match.end()) else ""
+    return f"{who.removeprefix(' ')} aged {OLD}{after}".strip()

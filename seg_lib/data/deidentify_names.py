@@ -16,13 +16,13 @@ A text becomes a string with a letter for each word, and patterns read that stri
 import re
 from collections.abc import Iterator
 
-from seg_lib.data.deidentify_words import WORDS, kind_of
+from seg_lib.data.deidentify_words import WORDS, kind_in_small_letters, kind_of
 
 TOKEN = re.compile(r"['’][st]\b|[^\W\d_]+(?:['’-](?!s\b)[^\W\d_]+)*(?!\w)|\w+|[^\w ]|  +")
 PIECES = {
     "I": r"(?:(?:i\.?-?){1,3})",  # initials
     "P": r"(?:p\.?-?){0,3}",  # van der
-    "LAST": r"(?:,?(?:<I>(?=[,_(\nlovrcab'ktTR]|$)|<I>?<P>[XfFwUm]|(?<=,)[eq](?=[,._o\n]))"
+    "LAST": r"(?:,?(?:<I>(?=[,_(\nlovrcab'ktTRn-]|$)|<I>?<P>[XfFwUm]|(?<=,)[eq](?=[,._o\n]))"
     r"|<I>?(?:<P>[eEq]|p{1,3}k)){0,4}",  # what goes on
     "NAME": r"<I>?(?:<P>[XfFwUmeq]|p{1,3}k)<LAST>",
     "LONE": r"<I>?(?:(?:<P>[XfFwUm]|p{1,3}k)<LAST>|<P>[eE](?:<I>|<P>[XfFwUme]|(?=[av]))<LAST>)",
@@ -39,27 +39,34 @@ def _pattern(text: str) -> re.Pattern:
 HOUSE = _pattern(r"(?:(?:[piT]\.?|[XfFwUmEeqhHk])'?o{0,3}){1,9}(?:p?[XfFwUmEeqhHk])")
 # Sure signs; the group, if there is one, is the name. First titles, then what stands beside a name.
 TITLED = [
+    _pattern(r"(?<!n)[tT]\.?((?:[fFwX]|i\.?){0,2}k)(?=[(,.:'_\n]|$)"),
+    _pattern(r"(?:[fFw](?:i\.?)?|(?<=[Rr:])i\.?)k(?=[,.(\n_'r]|$)"),
     _pattern(r"t[.:]?(?:[tT]\.?|[xl]\.(?=[tTXfFwUmeixl]))*(<I>?<P>[XfFwUmeEqkRHThx]<LAST>)"),
-    _pattern(r"T\.?(<NAME>)"),
+    _pattern(r"(?<!n)T\.?(<NAME>)"),
     _pattern(r"<NAME>(?=,?g)"),
     _pattern(r"g\.?(<NAME>)"),
 ]
 SURE = [
-    _pattern(r"[Rr]:\n?(<LONE>|<P>[XeEq](?=[,_\nn/(.]|$))"),
+    _pattern(r"[Rr][:(]\n?(<LONE>|<P>[XeEq](?=[,_\nn/(.]|$))"),
     _pattern(r"[Rr](<LONE>|q(?=[.,_\nabv]|$))"),
-    _pattern(r"(?<![^\n:,_(RrotT*])(?:i\.){1,3}<P>[XfwUeq]<LAST>"),
+    _pattern(r"(?<![^\n:,_(RrotT*])(?:i\.){1,3}<P>(?:[XfwUe]|q(?!'?[cd]))<LAST>"),
+    _pattern(r"(?:i\.){2,3}<P>[XfwUeqk]<LAST>|i\.<P>[Xf](?!'?[cd])<LAST>"),
     _pattern(r"(?:<P>m?[XUEewq],[fFwX]|(?<![^\n])U,[UFE]|Uf|F<I>?<P>U|[fweXU](?=\(r))<LAST>"),
     _pattern(r"[fw]<I>?(?:<P>[XfFwUmeEq]|p{1,3}k)<LAST>"),
 ]
 # Words of medicine that look like names: Hartmann's procedure, Codman triangle; Creon 25,000, and
 # a strange word that begins a sentence, if nobody does anything in it: Seminal vesicles.
 EPONYM = _pattern(r"(?<![*i])[XfwmeU]{1,2}(?:'c|k?[cd])")
-TERM = _pattern(r"(?<![fwi*])X{1,2}(?=n)|(?<![^.:\n])X(?=[cdk]|(?<=[.\n]X):)")
+TERM = _pattern(r"(?<![fwi*])(?<!i\.)X{1,2}(?=n(?!-?n))|(?<![^.:\n])X(?=[cdk]|(?<=[.\n]X):)")
 # The rest: unknown words anywhere, English words with a capital inside a sentence.
 INSIDE = "(?<=[lovrcdxab])"
 WEAK = _pattern(
     r"(?:(?<=[lovrcdxab,(])e{1,2})?[fwUm]?<I>?<P>X<LAST>(?:'(?![lcdekqva]))?|<I>?<P>f<LAST>"
     rf"|{INSIDE}[wem]{{1,3}}(?![:nhHk'])|(?<![^\n.])(?:[wU](?=[va])|[eqm](?=a))"
+)
+# In a text without capitals: first names, and unknown words beside what brings a name or a place.
+SMALL = _pattern(
+    r"<I>?f<LAST>|w(?:[XfUm]<LAST>|(?=[('a]))|(?<=[rbt])<I>?X<LAST>|(?<=\n)X<LAST>(?=[av])|X{1,3}(?=[('a])"
 )
 PHRASES = re.compile(rf"(?i)\b(?:{'|'.join(WORDS['phrases']).replace('_', '[ -]')})\b")
 DRUGS = re.compile(
@@ -78,7 +85,9 @@ def _is_house(kinds: str, before: str) -> bool:
 def find_names(text: str) -> Iterator[tuple[int, int, str]]:
     """(start, end, type) of names, hospitals and places; spans may overlap."""
     tokens = list(TOKEN.finditer(text))
-    kinds = "".join([kind_of(token[0]) for token in tokens])
+    small = 100 * sum(map(str.isupper, text)) < len(text)
+    letter = kind_in_small_letters if small else kind_of
+    kinds = "".join([letter(token[0]) for token in tokens])
     drugs = [match.span() for match in DRUGS.finditer(text)]
 
     def spans(pattern: re.Pattern, kind: str = "NAME") -> Iterator[tuple[int, int, str]]:
@@ -101,4 +110,4 @@ def find_names(text: str) -> Iterator[tuple[int, int, str]]:
     for pattern in SURE:
         yield from spans(pattern)
     kinds = TERM.sub(lambda found: "k" * len(found[0]), kinds)
-    yield from spans(WEAK)
+    yield from spans(SMALL if small else WEAK)

@@ -1,70 +1,19 @@
 r"""The rules of `seg_lib.data.deidentify`: a line each: type, where to try, pattern.
 
-Where: ``9`` at a number (``+``: with the sign or bracket before it), ``A`` at a capitalised word,
-``~x`` anywhere if the text has the pattern x, or the name of a list of words ``at_...``: right
-after one of them. ``<CAP>`` and the like stand for the pieces; a line that starts with spaces goes
-on with the line above. A pattern with a group finds the group. All repetitions are bounded, so
-that no text can keep a rule busy for long.
+Where: ``9`` at a number (``+``: with the sign or bracket before it), ``A`` at a capitalised word
+(``U``: in capitals), ``~x`` anywhere if the text has the pattern x, or the name of a list of words
+``at_...``: right after one of them. ``<CAP>`` and the like stand for the pieces; a line that starts
+with spaces goes on with the line above. A pattern with a group finds the group. All repetitions are
+bounded, so that no text can keep a rule busy for long.
 """
 
 import re
 from collections import defaultdict
 from collections.abc import Iterator
 
+from seg_lib.data.deidentify_pieces import lines, pattern
 from seg_lib.data.deidentify_words import WORDS
 
-PIECES_TEXT = r"""
-MONTH   (?:(?i:<MON1>|<MON2>)|Mar(?:ch)?|May|MAR(?:CH)?|MAY)\b\.?
-MON1    jan(?:uary)?|feb(?:ruary)?|apr(?:il)?|june?|july?
-MON2    aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?
-ANYMON  (?i:<MON1>|<MON2>|mar(?:ch)?|may)
-NOTMAY  (?<!may)(?<!mar)(?<!march)
-ALONE   (?:January|February|April|June|July|August|September|October|November|December)\b
-ORDINAL \d{1,2}(?:st|nd|rd|th)?
-NTH     \d{1,2}(?:st|nd|rd|th)
-WORDDAY (?:(?:twenty|thirty)[ -])?(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth
-        |tenth|eleventh|twelfth|(?:thir|four|fif|six|seven|eigh|nine)teenth|twentieth|thirtieth)
-UPTO    (?:\d{1,2}(?:st|nd|rd|th|\.)?(?: ?[-–/&] ?| to | and | or ))?
-YEAR    (?:['’]\d\d|\d{4})\b
-YEAR4   (?:19|20)\d\d
-YY      (?:<YEAR>|\d\d\b(?! ?<UNITS>))
-CLOCK   (?:(?:T|,? (?:at )?)(?:\d{1,2} ?[ap]m\b|\d{1,2}:\d\d(?::\d\d(?:\.\d{1,6})?)?(?: ?[ap]\.?m\b
-        |Z|[+-]\d\d:?\d\d)?))?
-NUMERIC (?:-\d{1,2}-| ?/ ?\d{1,2} ?/ ?|\. ?\d{1,2}\. ?)
-DM      (?:<M0>/<D0>|<D0>/<M0>)(?![\w/]|[.,]\d)(?!<COUNT>)
-D0      (?:0?[1-9]|[12]\d|3[01])
-M0      (?:0?[1-9]|1[0-2])
-DMSURE  (?:0[1-9]/\d\d|[123]\d/0[1-9]|(?:1[3-9]|2\d|3[01])/1[0-2]|1[12]/10|12/11)
-UNITS   (?:mg|mcg|ml|mm|cm|Gy|ms|HU|mmHg|units?|years?|yrs?|months?|weeks?|days?|hours?|kg|%)
-COUNT   [ -]?(?:<UNITS>|(?:[a-z]{3,12} )?(?:nodes?|cores?|samples?|cycles?|fractions?|cases)|lymph
-        |of\b|LNs?\b|positive|involved|ago\b|lesions?|slices?|images?|points?|power|strength)
-AGED    (?:[ -]?(?:y\.o\.|(?:years?|yrs?|y/?o|y)\b))
-CAP     [A-Z](?:\.|[A-Za-z'’-]{0,40})
-PARTICLE (?:\b(?:van|von|vom|der|den|de|di|da|del|della|dos|das|du|des|la|le|las|los|al|el|bin|ibn
-        |ten|ter|te|zu|zum|zur|af|av|op|mac)[ -])
-SURNAME <PARTICLE>{0,3}(?:St\.? )?(?:[dloDLO]['’])?<CAP>
-TITLE   (?:Drs?|DR|Mrs?|MRS?|Ms|MS|Miss|Prof|PROF)\b\.?
-SURESTREET Street|Road|Lane|Avenue|Crescent|Boulevard|Cottages?|Farm|Lodge|Rectory|Manor
-FLAT    (?:Flat|Apt|Apartment|Suite|Ste|Unit|Lot|Room|Tower|Building|Bldg|House|Level|Block|Floor
-        |Shop)\.?
-WHERE   (?:,? [A-Z]{2},? \d{5}(?:-\d{4})?)
-DOOR    (?:No\. ?)?\d{1,5}(?:[-/–]\d{1,5})? ?[A-Za-z]?,?
-FREE    (?:[^\n.;]|\.(?=[^ \n])|(?<=St)\.|(?<=Ave)\.|(?<=Apt)\.|(?<=Rd)\.|(?<=No)\.){3,90}
-AREA    (?:\(\d{2,5}\)[ .-]?|\d{2,5}[ ./-])
-EXT     (?:,? ?(?i:ext|x|extension)\.? ?\d{1,6})?
-SEP     (?:[ ./-]|\)[ /-]?| ?\((?:0\) ?)?| [-/] )?
-DIGITS  (?:[ -]?\d[\w-]{0,8}\b(?! ?<UNITS>)){0,5}
-HOST    (?:[\w][\w-]{0,62}\.){1,6}
-OF      (?:(?:de|du|des|di|del|dei|da|do|dos|das|la|le|los|las|el|l['’]|d['’])[ ]?){0,3}
-ROAD    (?:rue|Rue|[Aa]venue|[Bb]oulevard|[Pp]lace|[Cc]hemin|[Ii]mpasse|[Qq]uai|[Aa]llee|Via|Viale
-        |Vicolo|Piazza|Corso|[Cc]alle|Carrer|[Aa]venida|Paseo|Plaza|Rua|Travessa|Praca|Largo)
-STREETTAIL (?:,? [NSEW]{1,2}\b)?(?:,? \d{1,2}(?:st|nd|rd|th) Floor)?(?:,? (?:<FLAT> #?|#)\d\w{0,5})?
-ROADEND (?:strasse|str\.|weg|platz|allee|gasse|damm|ufer|graben|gracht|straat|laan|plein|kade|dijk
-        |steeg|singel|gatan|gata|gade|gaten|vagen|vej|veien|steig|stieg|utca|stra.e)
-CODE    (?!\d{1,4}[ -]?<UNITS>)(?:(?=[\w/-]{0,20}\d)[\w/-]{4,40}(?:\.\d{2,9}){0,2}<DIGITS>|\d\d
-        (?:\.\d\d){2,4}|(?-i:[A-Z]{1,5}) (?=\d{4}|\d{2,3}[ -]\d\d)\d{2,}<DIGITS>|\d{2,4}
-        (?: \d{2,4}\b){1,5})
-"""
 RULES_TEXT = r"""
 EMAIL   ~@ \b(?:mailto:)?[\w.+-]{1,64}(?:@[\w-]{1,64}|\s?@\s?[\w-]{1,64}\.[\w-]{1,64})
         (?:\.[\w-]{1,64}){0,5}|\b[\w.+-]{1,64}@\[[\da-f.:]{3,40}\]|(?<![\w.])@\w{2,40}
@@ -76,7 +25,8 @@ URL     ~//|\\\\|:\\ (?i)(?:\b[a-z][a-z\d+-]{1,9}://|(?<!\w)//(?=\w)|\\\\(?=\w)|
 URL     ~/ (?<!\w)/(?:home|[Uu]sers|mnt|media|data|var|srv|export|tmp)/[^\s,;]{1,300}
 URL     ~[\w-]\.[a-zA-Z] (?i)(?<![\w@])<HOST>(?:<TLDS>)\b(?:\:\d{1,5})?(?:[/?#][^\s,;]{0,300})?
 URL     ~[\w-]\.[a-z] (?<![\w@])(?:[\w-]{1,63}\.){1,6}[a-z]{2,24}(?:\:\d{1,5})?/[^\s,;]{1,300}
-URL     ~[a-z-]\.[a-z] (?<![\w@])(?=[\w.-]{0,40}[a-z]{3})(?:[a-z][a-z\d-]{1,62}\.){2,6}[a-z]{2,24}\b
+URL     ~[a-z-]\.[a-z] (?<![\w@])(?=[\w.-]{0,40}[a-z]{3})(?:[a-z][a-z\d-]{1,62}\.){2,6}[a-z]{2,24}
+        \b
 URL     ~\.[a-z]{3} \b[\w-]{1,60}\.(?:dcm|nii|nrrd|jpe?g|png|pdf|docx?|xlsx?|zip|mha|dicom|csv)\b
 URL     9 \d{1,3}(?:\.\d{1,3}){3}\b(?:[:/]\d{1,5}\b)?
 URL     ~[:-]\w\w[:-]\w\w[:-]|\w:\w*: (?i)(?<![\w:.])(?:[\da-f]{1,4}[:-]){5,7}[\da-f]{1,4}(?![\w:])
@@ -97,7 +47,7 @@ DATE    9 <YEAR4>(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?:[T_]?\d{4,6})?\b
 DATE    9 <M0>/<YEAR4>\b|(?:0[1-9]|1[0-2])[.-]<YEAR4>\b|<YEAR4>-(?:0[1-9]|1[0-2])\b|[1-4]Q[ /-]?
         <YEAR4>\b
 DATE    9 (?<![\w/.,-])(?<![Ii]mage )(?<![Ss]lice )(?<![Ss]eries )(?=<DMSURE>\b)<DM>|(?<![^\n])<DM>
-        (?=[:,\n]|$)|(?<=, )<DM>(?=\n|$)
+        (?=[:,\n]|$)|(?<=, )<DM>(?=[\n)]|$)
 DATE    THE (?i) (?:<UPTO><ORDINAL>|<WORDDAY>)(?: of)? <ANYMON>\b(?:,? <YEAR>)?| <NTH> (?:inst|ult
         |prox)\b| <NTH> of (?:this|last|next) month
 DATE    NUMBERS (?i)(?:[ -]<WORDDAY>)?(?: of <ANYMON>|(?-i: <MONTH>))\b(?:,? <YEAR>)?
@@ -107,32 +57,58 @@ DATE    MONTHS <NOTMAY>\.?(?:[ /-](?:the )?<UPTO><ORDINAL>\b(?![.,]\d)(?! ?<UNIT
         | (?:the )?(?i:<WORDDAY>)\b)
 DATE    MONTHS (?i)(?:\.?[,/-]| of|\.)? ?<YEAR>| <NTH>\b|(?<=march) \d{1,2}\b(?! ?<UNITS>)
 DATE    LONG \b
+DATE    YEARS [ -]((?:19[3-9]|20[0-4])\d)\b(?![.,/:-]\d|[%/]| ?<UNITS>| ?(?:kcal|cells|steps
+        |patients))
+DATE    9 (?:1[3-9]|2\d|3[01])/(?:[1-9]|1[0-2])\b(?![\w/]|[.,]\d)(?!<COUNT>)(?<!\d0/5)(?<!\d0/10)
+        (?<!25/5)(?<!24/7)
+DATE    ~(?:mar|may).\d \b(?:mar|march|may) \d{1,2},? <YEAR4>\b<CLOCK>
+DATE    ~> (?<=> )<DM>(?= )
+DATE    ~(?i:new.year|day|eve|diwali|eid) \b(?:New Year|St\.? [A-Z][a-z]+['’]s Day|Good Friday|
+        (?:Labor|Memorial|Independence|Veterans|Presidents|Australia|Anzac|Canada|Heritage) Day
+        |Bank Holiday
+        |Diwali|Eid|Holi|Onam|Hogmanay|Hanukkah|Passover|Mother['’]s Day)(?:['’]s)?(?: Day
+        | Eve)?(?: <YEAR4>)?\b
 DATE    MID [ -](?=<MONTH>)
 DATE    AFTER [ -]((?:<ALONE>|March|May|(?:Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec)\b\.?))
         (?!\w)
 DATE    AFTER \s(the <NTH>)(?=[,;)]|\.?\s{0,3}$|\. | (?:at|he|she|we|they|I|to|for|with)\b)
 DATE    SEASONS [1-4]?(?: of)?[ /-]?<YEAR4>(?:/\d\d)?\b
 DATE    HOLIDAYS (?i)(?: years?)?(?:['’]?s)?(?: (?:day|eve|sunday|monday))?(?:,? <YEAR4>)?\b
-DATE    WHEN [:,(]?\s{0,3}(?:on |of |from |dated |was )?(?:[a-z]{1,12} ){0,2}(<DM>)
+DATE    WHEN (?:[:,(]\s{0,3}|\s{1,3})(?:on |of |from |dated |was )?(?:[a-z]{1,12} ){0,2}(<DM>)
 DATE    DATED \.?\s?:?\s?(\d{1,2} \d{1,2} (?:\d{4}|\d\d)\b|\d{1,2}\.\d{1,2}\.(?!\d)
         |\d{1,2}-\d{1,2}\b(?! ?<UNITS>|[-/]))
 ID      NUMBERED (?i)['’]?s?\.?(?: plan)?(?:[ -]?(?:number|no\.?|num|nr\.?|id|plate|plan|code
         |#)){0,3}\s?[:#=-]?\s?(<CODE>)
 ID      9 \d{3}-\d{2}-\d{4}\b|\d{2,}[-/]\d{4,}\b(?! ?<UNITS>)|\d{6}-\d{4}\b
         |\d{3}\.\d{4}\.\d{4}\.\d\d\b
-ID      9 (?<![\d.,-])\d{5,}(?![.,]\d)|[012](?:\.\d{1,40}){4,24}\b
-ID      A [A-Z]{1,4}[-/]?(?:\d{1,9}[-/.])?\d{4,}[\w/-]*
-ID      A [A-Z]{2} ?\d\d ?\d\d ?\d\d ?[A-D]\b|[A-Z]{2}\d\d [A-Z]{3}\b
+ID      9 (?<![\d.,-])\d{5,}(?![.,]?\d)(?!<TAKEN>)|[012](?:\.\d{1,40}){4,24}\b
+ID      9 \d{2,4}(?:-\d{2,4}){1,3}-[A-Z]\b|\d{3,}/\d{2,}/\d{2,}\b
+ID      ~(?i:last.four|gate|door|safe) (?i)\b(?:last four|(?:gate|door)(?: code)?|key ?safe
+        (?: code)?):? (\d{4,8})\b
+ID      9U IMG_\w{4,30}|\d{4} \d{5} \d(?: ?/ ?\d)?\b|[A-Z]{2}\.\d/\d{3,9}\b
+PHONE   9 [689]\d{3} \d{4}\b(?! ?<UNITS>)
+ADDRESS ~(?i:rural.route|county.road)|\b[NSEW]\.?.\d|\b[A-Z][a-z]+(?:.Wales
+        |.Australia)?,?.\d{4}\b (?:\d{1,5} )?(?i:Rural Route|County Road) \d{1,3}\b|\b
+        (?:<CAP> ){1,2}(?:Queensland|Victoria|Tasmania|Tas|Vic|New South Wales|South Australia
+        |Western Australia),? \d{4}\b|[NSEW]\.? \d{1,3}(?:st|nd|rd|th) (?i:<STREETS>)\b
+ADDRESS FLATS [ ]#?\d{0,4}[A-Z]?\b(?=, (?:\d|[A-Z][a-z])|\n)
+ID      SITE (?: no\.?| number)? (\d{3,4})\b
+ID      ~[a-z][/-]\d (?<![\w/-])(?:[a-z]{1,4}[/-]\d{3,9}/\d{2,9}|[a-z]{1,3}/\d{4,9})\b
+ADDRESS U [AC-FHKNPRTV-Y]\d[\dW] ?(?=[A-Z]{0,3}\d)(?=\d{0,3}[A-Z])[\dAC-FHKNPRTV-Y]{4}\b
+ADDRESS A (?<=, )(?:The Quay|(?:<CAP> ){1,2}(?i:<STREETS>)), <CAP>
+ADDRESS 9 (?:\d{1,4} )?\d{1,2}(?:st|nd|rd|th) (?:Main|Cross)\b|\d{1,4} Sector \d{1,3}\b
+ID      U [A-Z]{1,4}(?:[-/][A-Z]{1,3})?[-/]?(?:\d{1,9}[-/.])?\d{4,}[\w/-]*(?: / \d{1,5}\b)?
+ID      U [A-Z]{2} ?\d\d ?\d\d ?\d\d ?[A-Z]\b|[A-Z]{2}\d\d [A-Z]{3}\b
 ID      ~[\da-f]{16}|-[\da-f]{4}- (?i)\b[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}\b|\b
         (?=[a-f]{0,30}\d)[\da-f]{16,64}\b
-ID      9A (?=(?:[A-Z-]{0,9}\d){4})[A-Z\d]{2,8}(?:-[A-Z\d]{2,8}){2,6}\b
-ID      9A (?=\d{0,19}[A-Z])(?=(?:[A-Z]{0,9}\d){4})[A-Z\d]{8,24}\b
+ID      9U (?=(?:[A-Z-]{0,9}\d){4})[A-Z\d]{2,8}(?:-[A-Z\d]{2,8}){2,6}\b
+ID      9U (?=\d{0,19}[A-Z])(?=(?:[A-Z]{0,9}\d){4})[A-Z\d]{8,24}\b
 PHONE   + (?:\(?\+|00(?=[1-9]))(?=(?:\D{0,3}\d){7})\d{1,3}\)?(?:<SEP>\d{1,12}){1,7}\b<EXT>
 PHONE   + (?<![\d.])(?:\+?\d{1,3}[ .-]?)?<AREA>\d{3,4}(?:[ .-]?\d{2,5}){1,4}\b(?! 000)<EXT>
 PHONE   9 (?<![\d.])0\d(?:[ .-]\d\d){4}\b|\d{5} \d{5,6}\b|(?:1-)?8\d\d-[A-Z]{3,10}\b|\d{3} (?:CARE
         |HELP|CALL)\b
 PHONE   PHONES (?i)(?:\s?(?:no\.?|number|at|on|is|under)){0,2}[.:#]*\s?#?(\+?\(?\d{1,5}(?:
-        <SEP>\d{1,12}){1,6}|\d{3,15})<EXT>
+        <SEP>\d{1,12}){1,6}|\(?\d{3,15})<EXT>
 PHONE   ~\bx\d (?<![\d ] )\bx\d{4,5}\b
 ADDRESS BOX (?i) ?#?[A-Z]?\d[\d ]*(?:, <CAP>)?
 ADDRESS ~(?i:o\.?\s?b|\brr|\brural|\bbag) (?i)\b(?:(?:G?P\.? ?O\.? ?B(?:ox\b|\b\.?)|Post Office Box
@@ -150,7 +126,8 @@ ADDRESS 9A [A-Z][a-z]{2,30}<ROADEND> \d{1,4}[a-z]?\b|\d{1,4} [A-Z][a-z]{2,30}<RO
 ADDRESS 9 <DOOR> (?:bis |ter )?<ROAD> <OF><CAP>(?:[ -]<CAP>){0,3}
 ADDRESS ROADS \.? <OF><CAP>(?:[ -]<CAP>){0,3},? (?:n[.º°]? ?)?\d{1,5}(?:[/-]\d{1,4})?[a-zA-Z]?\b
         (?:, \d{1,2}º? ?[A-Z]\b)?
-ADDRESS A (?:Am|Im|An de[rnm]|Auf de[rm]|Unter den|In de[rn]|Zum|Zur) (?:<CAP> ){1,2}\d{1,4}[a-z]?\b
+ADDRESS A (?:Am|Im|An de[rnm]|Auf de[rm]|Unter den|In de[rn]|Zum
+        |Zur) (?:<CAP> ){1,2}\d{1,4}[a-z]?\b
 ADDRESS 9A (?:<DOOR> )?(?:<CAP>,? ){1,6}(?:[A-Z]{1,2}\d[A-Z\d]? ?\d(?!FU)[A-Z]{2}|[A-Z]{2},? \d{5}
         (?:-\d{4})?)\b
 ADDRESS A (?:<CAP> ){0,2}<CAP>(?:<WHERE>|,? (?:NSW|VIC|QLD|TAS|ACT|SA|WA|NT),? \d{4})\b
@@ -161,28 +138,24 @@ ADDRESS 9A (?:[A-Z]{1,2}-)?\d{5} <CAP>|\d{4} [A-Z]{2} [A-Z][a-z]{3,20}\b|\d\d-\d
 NAME    INITIALLED \sby:? ([a-z]{2,3})\b(?<!the)(?<!dr)(?<!mr)
 NAME    INITIALLED (?i: by)?\s?:\s?([A-Z]\.?[A-Z]\.?(?:[A-Z]\.?)?|[a-z]{2,3})(?!\w)
 NAME    ~[A-Za-z]\n|[a-z]$ (?m)(?<![\w/])([A-Z]{2,3}[/:][a-z]{2,3}|/[a-z]{2,3})$
-AGE     9 (?:9\d|1[01]\d)(?:<AGED>(?:[ -](?:old|of age)\b)?|[ /]?[FM]\b
-        |(?=,? (?:male|female|man|woman|lady|gentleman)\b))(?<!\d C)(?<!\d F in)
-AGE     AGED (?:[ :]|is|was|of|at(?: \w+)?){0,4}((?:9\d|1[01]\d)<AGED>?)(?!\w|\.\d)
+AGE     9 ((?:9\d|1[01]\d))(?:<AGED>(?:[ -](?:old|of age)\b)?|(?: {0,2}/?|/)[FM]\b|f\b|(?<=9\d)m\b
+        |(?=,? (?:male|female|man|woman|lady|gentleman|f|m (?:from|with|who))\b))(?<!\d C)
+        (?<!\d F in)(?<!above 1\d\d F)(?<!temp 1\d\d F)(?<!of 1\d\d F)(?<!>1\d\d F)(?<!> 1\d\d F)
+AGE     AGED (?:[ :]|is|was|of|at(?: \w+)?){0,4}((?:9\d|1[01]\d))(?!\w|\.\d)
 AGE     SEXES [ /,-]{0,2}(9\d|1[01]\d)\b(?![./%\d]| ?<UNITS>)
-AGE     NINETY (?i)(?:ies|[ -](?:one|two|three|four|five|six|seven|eight|nine))?(?=[ -]years?
-        |[ -]?y| who|,)|ies\b
+AGE     TURNED (?i)(?: (?:of|at|to|be|is|was|now|nearly|almost)\b|['’]s| \d{1,3},){0,3} (9\d
+        |1[01]\d)\b
+        (?![./%-]\d|%| ?<UNITS>)
+AGE     ~(?i:ninet) (?i)\b(?:(?:(?:early|mid|late)[ -])?nineties\b|ninety(?:[ -](?:one|two|three
+        |four|five|six|seven|eight|nine))?
+        \b(?! ?(?:per|%|degrees?|minutes?|hours?|days?|weeks?|units?|beats?|mg|ml)\b))
+AGE     ~(?i:hundred) (?i)\b(?:a |one )?hundred(?: and [a-z]{3,8})?(?=[ -]years?\b)
+AGE     ~(?i:hundred) (?i)\b(?:lived to|aged|turned|reached)(?: be)? ((?:one|a) hundred
+        (?: and [a-z]{3,8})?)\b
+AGE     ~19[0-3]\d 19[0-3]\d, (9\d|10\d)\b(?=[,.;)])
+AGE     ~Was.\d Was (9\d|1[01]\d) at\b
+AGE     ~(?i:narian) (?i)\b(?:nonagenarian|(?:super)?centenarian)s?\b
 """
-
-
-def _lines(text: str) -> list[list[str]]:
-    return [line.split(maxsplit=1) for line in re.sub(r"\n +", "", text.strip()).splitlines()]
-
-
-PIECES = dict(_lines(PIECES_TEXT))
-PIECES |= {name: "|".join(sorted(WORDS[name.lower()])) for name in ("STREETS", "TLDS", "STATES")}
-
-
-def pattern(text: str) -> re.Pattern:
-    """A pattern with every ``<PIECE>`` replaced, and compiled."""
-    while found := re.search(r"<([A-Z]+\d?)>", text):
-        text = text.replace(found[0], PIECES[found[1]])
-    return re.compile(text)
 
 
 # A town after an address; the sign or bracket before a number; where a rule may begin.
@@ -190,7 +163,7 @@ TOWN = pattern(r"(?:, (?:<CAP>[ -]){0,2}<CAP>(?=[\n,.;)]|$)){1,3}")
 SIGN = re.compile(r"\(?\+?$")
 ANCHOR = re.compile(r"(?<!\w)(?:[A-Za-z]+|\d)")
 AT, AFTER, ANYWHERE = defaultdict(list), defaultdict(list), []
-for _kind, _line in _lines(RULES_TEXT):
+for _kind, _line in lines(RULES_TEXT):
     _where, _rule = _line.split(maxsplit=1)
     _entry = (_kind, pattern(_rule))
     if _where[0] == "~":
@@ -215,6 +188,7 @@ def find_by_rules(text: str) -> Iterator[tuple[int, int, str]]:
             tries += [(at, rule) for at in {first, start} for rule in AT["+"]]
         elif word[0].isupper():
             tries += [(start, rule) for rule in AT["A"]]
+            tries += [(start, rule) for rule in AT["U"]] if word.isupper() else []
         for at, (kind, rule) in tries:
             if match := rule.match(text, at):
                 first, last = match.span(match.lastindex or 0)

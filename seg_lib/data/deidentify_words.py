@@ -42,9 +42,10 @@ def english(word: str) -> bool:
     return word in KNOWN or any(stem in ENGLISH for stem in stems)
 
 
+PARTS = {"s", *WORDS["beginnings"]}  # Meckel's, Post-Whipple
 # MHz, but no MacLeod.
 UNIT = re.compile(r"(?!(?:Ma?c|D[eiu]?|L[ae]|V[ao]n|Fitz|O|St)[A-Z])[A-Z]\w?[A-Z]\w*$|\w+[A-Z]$")
-MARKS = {"s": "'", "t": "p", "'": "'", "’": "'", " ": "\n"}  # 's, 't, a gap
+MARKS = {"s": "'", "t": "p", "'": "'", "’": "'", " ": "\n", "&": "o"}  # 's, 't, a gap
 LOWER = {"p": "particles", "o": "link", "b": "prepositions", "r": "roles", "a": "human"}
 LOWER |= {"v": "acts", "c": "nouns", "d": "general"}
 CAPITAL = {"h": "institutions", "t": "titles", "T": "softtitles", "p": "particles", "H": "houses"}
@@ -70,18 +71,49 @@ def _small(word: str, low: str) -> str:
 
 def _capital(word: str, low: str) -> str:
     parts, upper, eponyms = re.split("['’-]", low), word.isupper(), WORDS["eponyms"]
-    known = low in KNOWN or all(len(p) == 1 or p in KNOWN for p in parts)
+    known = (
+        upper
+        and low in WORDS["abbreviations"]
+        or low in KNOWN
+        or all(len(p) == 1 or p in KNOWN for p in parts)
+    )
     plain = all(english(p) for p in parts)
     first = parts[0] in WORDS["first"]
     kinds = [("i", len(word) == 1), ("R", word in ("MR", "MS"))]  # magnetic resonance, or a title
     kinds += [("g", low in WORDS["degrees"] and (upper or low == "phd"))]
     kinds += [(k, low in WORDS[name] and not (k == "p" and upper)) for k, name in CAPITAL.items()]
     kinds += [("q", "-" in low and low in eponyms)]
-    kinds += [("k", "-" in word and word.split("-")[-1].islower())]  # Bazett-corrected
+    given = (
+        not known
+        and 1 < len(parts[0]) < 5
+        and len(parts[-1]) < 5
+        and not all(english(p) for p in parts)
+    )
+    kinds += [("k", "-" in word and word.split("-")[-1].islower() and not given)]  # not Hye-jin
+    kinds += [("X", "-" in word and given and not upper and parts[0] not in eponyms)]
     kinds += [("F", first and upper), ("w", first and (known or english(low))), ("f", first)]
+    kinds += [("X", low in WORDS["last"] and not upper)]
     kinds += [("R", low in WORDS["roles"]), ("m", low in WORDS["places"])]
     kinds += [("k", known or (low.endswith(MEDICAL) and len(low) > 5))]
-    kinds += [("q", all(p in eponyms or p in KNOWN for p in parts))]
+    kinds += [("q", all(p in eponyms or p in KNOWN or p in PARTS for p in parts))]
     kinds += [("E", plain and upper), ("e", plain), ("U", upper or UNIT.match(word))]
     kinds += [("m", len(low) > 6 and low.endswith(ADJECTIVE)), ("X", True)]
     return next(kind for kind, holds in kinds if holds)
+
+
+MODAL = {
+    *["may", "will", "mark", "bill", "sue", "art", "drew", "rob", "hope", "grant", "page", "pat"]
+}
+
+
+def kind_in_small_letters(word: str) -> str:
+    """The kind of a word in a text without capitals: what is neither English nor medicine is X."""
+    low = word.lower()
+    if word[:1].isupper() or not word.isalpha() or len(word) < 2:
+        return "i" if word.isalpha() and word not in "aio" else kind_of(word)
+    if low in ("dr", "mr", "mrs", "prof"):
+        return "t"
+    if low in WORDS["first"] and low not in KNOWN | MODAL:
+        return "w" if english(low) else "f"
+    strange = len(low) > 3 and not (english(low) or low.endswith(MEDICAL))
+    return "X" if low in WORDS["last"] or (strange and kind_of(word) in "xX") else kind_of(word)
