@@ -23,7 +23,7 @@ from seg_lib.errors import InputError
 from seg_lib.files import folder_lock
 
 OVER_BUDGET = 1.5  # a lesson that takes more than this many times its budget has failed
-TIME_LIMIT = 6.0  # times its budget, and a minute, then it is stopped: 1.5 on a machine 4 times sl
+TIME_LIMIT = 6.0  # stopped at this many times, plus a minute: 1.5 where all is 4 times slower
 PART = ".part"  # where notebooks stand while they run
 
 
