@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from seg_lib.data.deidentify_words import KNOWN, WORDS
 
 PIECES = {
-    "CAP": r"[A-Z][A-Za-z'’-]{1,40}(?!\w)",
+    "CAP": r"(?!(?:Mrs?|Ms|Miss|Dr|Prof|Fr|Sr)\b)[A-Z][A-Za-z'’-]{1,40}(?!\w)",
     "TAIL": r"[A-Za-z'’-]{0,40}(?: <CAP>)?",
     "CAPS": r"(?:(?:[A-Z]\.? ?){0,3}(?:<PART> )?<CAP>(?: <PART>)?(?: <CAP>){0,2})",
     "PART": r"(?:ap|ab|bin|binte?i?|bte|ferch|van|von|de|di|da|la|al|el|der|den)",
