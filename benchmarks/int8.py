@@ -1,4 +1,4 @@
-"""A network in ONNX Runtime, in float32 or with 8-bit numbers; shared by two benchmarks."""
+"""A network in ONNX Runtime, in float32 or with small whole numbers; shared by two benchmarks."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,13 +23,14 @@ class OnnxNetwork(torch.nn.Module):
         return torch.from_numpy(self.session.run(None, {"image": image.numpy()})[0])
 
 
-def write_int8(source: Path, out: Path, images: Iterable[np.ndarray]) -> None:
-    """Quantise a file after training: weights of each channel and maps get 8 bits and a scale.
+def write_int8(source: Path, out: Path, images: Iterable[np.ndarray], map_bits: int = 8) -> None:
+    """Quantise a file after training: 8 bits and a scale for the weights of each channel.
 
     Args:
         source: float32, of `to_onnx`.
         out: the quantised file.
         images: (B, 1, *size) float32 each, on which the scales of the maps are chosen.
+        map_bits: 8 or 16, with one scale for a whole map.
     """
     from onnxruntime import quantization
 
@@ -41,7 +42,6 @@ def write_int8(source: Path, out: Path, images: Iterable[np.ndarray]) -> None:
             image = next(self.left, None)
             return None if image is None else {"image": image}
 
-    folded = out.with_suffix(".folded.onnx")  # norms of the batch become part of the convolutions
-    quantization.quant_pre_process(source, folded, skip_symbolic_shape=True)
-    quantization.quantize_static(folded, out, Images(), per_channel=True)
-    folded.unlink()
+    kinds = {8: quantization.QuantType.QInt8, 16: quantization.QuantType.QUInt16}
+    how = {"per_channel": True, "activation_type": kinds[map_bits]}
+    quantization.quantize_static(source, out, Images(), **how)

@@ -150,7 +150,7 @@ def test_eight_bits_are_a_quarter_of_the_file(tmp_path):
     assert done.returncode == 0, done.stderr
     rows = json.loads((tmp_path / "quantised_2d.json").read_text())["rows"]
     exact, small = list(rows)[:2]
-    assert len(rows) == 6 and rows[small]["mb"] < 0.3 * rows[exact]["mb"]
+    assert len(rows) == 9 and rows[small]["mb"] < 0.3 * rows[exact]["mb"]
     assert rows[exact]["dice"]["minus"]["difference"] == 0
 
 

@@ -236,7 +236,7 @@ def test_what_the_notebook_is_told(quick):
         "DATA_DIR": "../data/phantoms/smoke",
         "OUT_DIR": "../runs/smoke/out/00",
     }
-    assert time_limit_s == 3 * settings("00", "smoke").budget_s + 60
+    assert time_limit_s == 6 * settings("00", "smoke").budget_s + 60
     assert environment == {"CUDA_VISIBLE_DEVICES": ""}
 
 
