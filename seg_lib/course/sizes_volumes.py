@@ -92,10 +92,10 @@ VOLUMES = {
         "smoke": LESS
         | {"n_cases": 7, "shares": (0.5, 1.0), "patches": 4, "image_epochs": 2, "epochs": 1}
         | {"n_judged": 1, "n_external": 1, "llama_steps": 10, "overlap": 0.0}
-        | {"budget_s": 25, "budget_mb": 3500},
+        | {"budget_s": 40, "budget_mb": 3500},
         "laptop": LESS
         | {"n_cases": 100, "patches": 2, "image_epochs": 22, "epochs": 5}
-        | {"n_judged": 10, "n_external": 10, "budget_s": 240, "budget_mb": 4000},
+        | {"n_judged": 10, "n_external": 10, "budget_s": 600, "budget_mb": 4000},
         # Budget: a guess, not measured.
         "gpu": LESS
         | {"n_cases": 100, "shares": (0.1, 0.25, 0.5, 0.75, 0.9, 1.0), "seeds": (0, 1, 2)}
