@@ -95,7 +95,7 @@ VOLUMES = {
         | {"budget_s": 40, "budget_mb": 3500},
         "laptop": LESS
         | {"n_cases": 100, "patches": 2, "image_epochs": 22, "epochs": 5}
-        | {"n_judged": 10, "n_external": 10, "budget_s": 600, "budget_mb": 4000},
+        | {"n_judged": 10, "n_external": 10, "budget_s": 300, "budget_mb": 4000},
         # Budget: a guess, not measured.
         "gpu": LESS
         | {"n_cases": 100, "shares": (0.1, 0.25, 0.5, 0.75, 0.9, 1.0), "seeds": (0, 1, 2)}
