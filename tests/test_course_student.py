@@ -106,10 +106,12 @@ def test_what_the_lessons_read_of_the_course_is_there(copy):
 
 
 def strings(notebook_: dict) -> list[str]:
-    """Every text in the code of a lesson."""
-    trees = (ast.parse(source_of(cell)) for cell in code_cells(notebook_))
-    nodes = (node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant))
-    return [node.value for node in nodes if isinstance(node.value, str)]
+    """Every text in the code of a lesson, without widths such as the 16 of ``{name:16}``."""
+    nodes = [n for cell in code_cells(notebook_) for n in ast.walk(ast.parse(source_of(cell)))]
+    widths = [n.format_spec for n in nodes if isinstance(n, ast.FormattedValue) and n.format_spec]
+    left_out = {id(part) for width in widths for part in ast.walk(width)}
+    texts = [n for n in nodes if isinstance(n, ast.Constant) and id(n) not in left_out]
+    return [node.value for node in texts if isinstance(node.value, str)]
 
 
 def test_no_lesson_needs_what_another_has_left():
