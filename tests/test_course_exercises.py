@@ -345,6 +345,7 @@ WRONG = [
     ("17c", {"b", "d", "e"}, "cannot judge it"),
     ("17c", {"b"}, "there are more"),
     ("17c", "bd", "A set of letters"),
+    ("17c", {1, "b"}, "A set of letters"),
     ("13c", {"A"}, "from a to f"),
     ("19a", 18, "two are 1.8 times"),
     ("19a", 9.0, "not twice as fast"),

@@ -185,6 +185,30 @@ def refuse_number(answer: object, right: float, known: dict[float, str]) -> None
     refuse(not abs(found - right) <= 1e-6, f"{found:g} is not it.", hint)
 
 
+def refuse_letters(answer: object, right: set[str], hints: dict[str, str], wrong: str) -> None:
+    """Refuse every set of letters but the right one, and tell why one of the wrong ones is wrong.
+
+    Args:
+        answer: set or sequence of letters; ``{...}`` is ``Unsolved``.
+        right: letters that belong in.
+        hints: letter that does not -> why.
+        wrong: what the sentence says of such a letter, as "does not follow".
+    """
+    if answer == {...}:
+        raise Unsolved
+    many = isinstance(answer, set | frozenset | list | tuple)
+    refuse(
+        not many or not all(isinstance(letter, str) for letter in answer),
+        "A set of letters is asked for.",
+        'Such as {"a", "b"}.',
+    )
+    given, known = set(answer), sorted(right | hints.keys())
+    refuse(not given <= set(known), f"The letters go from {known[0]} to {known[-1]}.")
+    for letter in sorted(given - right):
+        raise NotYet(f"({letter}) {wrong}.", hints[letter])
+    refuse(given != right, f"{len(given)} found, and there are more.")
+
+
 def _short(thing: object) -> str:
     text = " ".join(repr(thing).split())
     return text if len(text) <= 60 else f"a {type(thing).__name__}"

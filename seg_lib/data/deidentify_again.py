@@ -31,30 +31,7 @@ HOUSE_BEFORE = re.compile(
     r" ?[\w/-]{0,9},\s?)?"
     r"(?:(?:The |\d{1,4} )?[A-Z][\w'’-]+(?: (?:na|[A-Z][\w'’-]+)){0,2},\s)?$"
 )
-SCANS = {
-    *[
-        "CT",
-        "MR",
-        "MRI",
-        "PET",
-        "US",
-        "XR",
-        "GP",
-        "PT",
-        "DR",
-        "SR",
-        "RN",
-        "SN",
-        "CNS",
-        "PI",
-        "SW",
-        "MDT",
-        "II",
-        "III",
-        "IV",
-        "VI",
-    ]
-}
+SCANS = re.compile(r"CT|MR|MRI|PET|US|XR|GP|PT|DR|SR|RN|SN|CNS|PI|SW|MDT|II|III|IV|VI")
 TOKEN = re.compile(r"(?:[A-Z]\.){2,4}|[^\W\d_]+(?!\w)")
 BESIDE = re.compile(r"(?:['’]s)? ([a-z]+)")
 ABBREVIATIONS = WORDS["abbreviations"]
@@ -109,12 +86,12 @@ def _grown(text: str, start: int, end: int) -> tuple[int, int]:
 
 def _initial(word: str, before: str) -> bool:
     """Whether short capitals before a name are initials: "RT Naidu", not "MRI Naidu"."""
-    if word.strip(". ") in SCANS:
+    if SCANS.fullmatch(word.strip(". ")):
         return False
     if len(word) < 2 or not word.isalpha() or word.islower():
         return True
     beside = before.strip() in ("", ",", ":", "/", "(", "|", ".", "-")
-    return word not in SCANS and (beside or word.lower() not in ABBREVIATIONS)
+    return beside or word.lower() not in ABBREVIATIONS
 
 
 def _words(names: list[str]) -> set[str]:
