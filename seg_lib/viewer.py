@@ -10,6 +10,7 @@ line of code can do too: ``viewer.change(plane="coronal")``. Taught in notebook 
 """
 
 import base64
+import copy
 import dataclasses
 import importlib.util
 from collections.abc import Mapping, Sequence
@@ -36,7 +37,8 @@ class SliceViewer:
     All but ``window``, the name of an HU window or (low, high), is what ``open_scan`` takes;
     ``prediction`` may also be a dictionary of several by name, shown side by side. The viewer
     holds the ``scans`` by name, the first ``scan``, its ``lesions`` (of the prediction, if there is
-    no truth), the ``voxel`` where it stands, and the ``view``, which ``change`` replaces.
+    no truth) and the number ``lesion`` of the one visited last, the ``voxel`` where it stands, and
+    the ``view``, which ``change`` replaces.
 
     Raises:
         InputError: shapes that do not fit each other, an unreadable file, a wrong spacing.
@@ -58,7 +60,7 @@ class SliceViewer:
         self.scans = open_scans(image, mask, named, spacing)
         self.scan = next(iter(self.scans.values()))
         self.lesions = find_lesions(self.scan.marked)
-        self._lesion = 0
+        self.lesion = 0
         self.voxel = list(self.lesions[0].peak if self.lesions else self.scan.centre)
         self.view = View(
             index=self.voxel[PLANES["axial"].axis],
@@ -115,6 +117,17 @@ class SliceViewer:
         self.voxel = [int(place) for place in voxel]
         self.change()
 
+    def at_slice(self, index: int) -> "SliceViewer":
+        """The same view at another slice of its plane, as a viewer of its own without widgets.
+
+        Raises:
+            InputError: there is no such slice.
+        """
+        there = copy.copy(self)
+        there.voxel, there._controls = list(self.voxel), None
+        there.change(index=index)
+        return there
+
     def scroll(self, steps: int, plane: str | None = None) -> None:
         """Go so many slices on in a plane, default the current one, at most to its end."""
         axis = PLANES[plane or self.view.plane].axis
@@ -126,8 +139,8 @@ class SliceViewer:
         """Go to the slice that shows most of the next lesion; after the last comes the first."""
         if not self.lesions:
             return
-        self._lesion = (self._lesion + step) % len(self.lesions)
-        self.go_to(self.lesions[self._lesion].peak)
+        self.lesion = (self.lesion + step) % len(self.lesions)
+        self.go_to(self.lesions[self.lesion].peak)
 
     def previous_lesion(self) -> None:
         """Go to the lesion before the current one."""
@@ -176,8 +189,8 @@ class SliceViewer:
             words = [where, position(scan, view), *words]
         if self.lesions:
             count = len(self.lesions)
-            here = self.lesions[self._lesion].peak[PLANES[view.plane].axis] == view.index
-            one_of = f"lesion {self._lesion + 1} of {count}"
+            here = self.lesions[self.lesion].peak[PLANES[view.plane].axis] == view.index
+            one_of = f"lesion {self.lesion + 1} of {count}"
             words.append(one_of if here else f"{count} lesion{'s' if count > 1 else ''}")
         return " · ".join(words)
 

@@ -1,10 +1,14 @@
 // The picture of SliceViewer: shows the frames that the kernel sends, and tells the kernel what
-// wheel, keys and pointer do over them. No volume, no library and no address comes into this file.
+// wheel, keys and pointer do over them. The slices next to the one shown are fetched in advance, so
+// that scrolling need not wait for the kernel. No library and no address comes into this file.
 
 const HELP =
   "Wheel or arrow keys: slice by slice. Page Up, Page Down: ten slices. N, P: next and previous " +
   "lesion. Click: all planes pass through that point.";
 const PATIENCE_MS = 500; // a kernel that is busy is not asked again sooner
+const REST_MS = 300; // after scrolling for so long, the kernel's picture is brought up to date
+const AHEAD = [1, 2, -1]; // slices fetched in advance, in the direction of scrolling
+const KEPT = 4; // slices on each side whose frames are kept
 
 const KEYS = {
   ArrowUp: { scroll: 1 }, ArrowRight: { scroll: 1 }, PageUp: { scroll: 10 },
@@ -47,15 +51,57 @@ function render({ model, el }) {
   const legend = made("div", caption, "min-height:1.5em");
   const under = made("div", caption, "min-height:1.5em;font-variant-numeric:tabular-nums");
 
-  function showFrame() {
-    draw(image, model.get("frame"));
+  let here = {}; // the words of the slice that is shown
+  let way = 1, move = 0, resting = 0;
+  const frames = new Map(), asked = new Set(); // of this look, by slice
+
+  function show(told, frame) {
+    if (told.look !== here.look) [frames, asked].forEach((known) => known.clear());
+    here = told;
+    frames.set(told.index, [told, frame]);
+    for (const index of frames.keys())
+      if (Math.abs(index - told.index) > KEPT) frames.delete(index);
+    draw(image, frame);
+    showWords(told);
+  }
+
+  // The kernel's own picture; one that was drawn before a slice was shown from here is too late.
+  function showKernels() {
+    const told = model.get("words");
+    if (told.move < move) return;
+    move = told.move;
+    show(told, model.get("frame"));
     clearTimeout(patience);
     busy = false;
     pass();
+    fetchAhead();
   }
 
-  function showWords() {
-    const told = model.get("words");
+  function showFetched(index) {
+    show(...frames.get(index));
+    waiting = null;
+    model.send({ index, move: ++move });
+    clearTimeout(resting);
+    resting = setTimeout(() => model.send({ rest: true }), REST_MS);
+    fetchAhead();
+  }
+
+  function fetchAhead() {
+    for (const index of AHEAD.map((steps) => here.index + way * steps)) {
+      if (index < 0 || index >= here.n_slices || frames.has(index) || asked.has(index)) continue;
+      asked.add(index);
+      model.send({ ahead: index });
+    }
+  }
+
+  function keep({ ahead }, [frame]) {
+    asked.delete(ahead.index);
+    if (ahead.look !== here.look) return;
+    frames.set(ahead.index, [ahead, frame]);
+    pass();
+  }
+
+  function showWords(told) {
     image.setAttribute("aria-label", told.alt);
     words.textContent = told.caption;
     legend.replaceChildren();
@@ -79,12 +125,26 @@ function render({ model, el }) {
     pass();
   }
 
+  // The slice that a scroll leads to; null where only the kernel can say it.
+  function goalOf({ scroll }) {
+    if (!scroll || !here.n_slices) return null;
+    return Math.max(0, Math.min(here.n_slices - 1, here.index + scroll));
+  }
+
   function pass() {
     if (busy || !waiting) return;
-    busy = true;
-    patience = setTimeout(() => { busy = false; pass(); }, PATIENCE_MS); // where nothing changed, no frame comes
-    model.send(waiting);
-    waiting = null;
+    way = Math.sign(waiting.scroll) || way;
+    const goal = goalOf(waiting);
+    if (goal === here.index) waiting = null;
+    else if (frames.has(goal)) showFetched(goal);
+    else {
+      clearTimeout(patience); // where nothing changes, no frame comes
+      patience = setTimeout(() => { busy = false; asked.clear(); pass(); }, PATIENCE_MS);
+      if (asked.has(goal)) return; // it is on its way
+      busy = true;
+      model.send(waiting);
+      waiting = null;
+    }
   }
 
   function place(event) {
@@ -108,18 +168,17 @@ function render({ model, el }) {
     image.focus();
     ask({ click: place(event) });
   });
-  let asked = 0;
+  let pointed = 0;
   image.addEventListener("pointermove", (event) => {
-    if (event.timeStamp - asked < 50) return;
-    asked = event.timeStamp;
+    if (event.timeStamp - pointed < 50) return;
+    pointed = event.timeStamp;
     model.send({ under: place(event) });
   });
 
-  model.on("change:frame", showFrame);
-  model.on("change:words", showWords);
+  model.on("change:words", showKernels); // they change with every frame
   model.on("change:under", showUnder);
-  showWords();
-  showFrame();
+  model.on("msg:custom", keep);
+  showKernels();
   showUnder();
 }
 

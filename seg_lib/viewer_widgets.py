@@ -1,9 +1,11 @@
 """The picture, buttons and sliders of ``SliceViewer``. Imported only where they can be displayed.
 
 One direction: a widget changes the viewer's view, and ``refresh`` then sets every widget from the
-view and sends one picture.
+view and sends one picture. While a person scrolls, the browser asks for the next slices in advance
+and says which of them it shows.
 """
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +35,7 @@ class Picture(anywidget.AnyWidget):
 
     _esm = Path(__file__).with_name("viewer_picture.js")
     frame = traitlets.Bytes().tag(sync=True)  # panes.canvas_bytes
-    words = traitlets.Dict().tag(sync=True)  # alt, caption, legend
+    words = traitlets.Dict().tag(sync=True)  # Controls._shown; they change with every frame
     under = traitlets.Unicode().tag(sync=True)  # what lies under the pointer
 
 
@@ -44,6 +46,8 @@ class Controls:
         """Build the widgets, show the current view, then listen."""
         self.viewer = viewer
         self.picture = Picture()
+        self._turn = self._move = 0
+        self._sending = True
         self._build_position()
         self._build_look()
         self.box = self._arranged()
@@ -61,7 +65,15 @@ class Controls:
     def hear(self, message: dict[str, Any]) -> None:
         """Do what mouse and keys over the picture ask for (viewer_picture.js sends it)."""
         viewer = self.viewer
-        if "under" in message:
+        if "ahead" in message:
+            there = viewer.at_slice(message["ahead"])
+            words, frame = self._shown(there)
+            self.picture.send({"ahead": words}, buffers=[frame])
+        elif "index" in message:
+            self._follow(message["index"], message["move"])
+        elif "rest" in message:
+            self.refresh()
+        elif "under" in message:
             self.picture.under = viewer.under(*message["under"])
         elif "lesion" in message:
             viewer.next_lesion(message["lesion"])
@@ -90,14 +102,35 @@ class Controls:
 
     def refresh(self) -> None:
         """Send one picture of the viewer's view, then set every widget from it."""
-        panes = self.viewer.panes
-        caption = self.viewer.caption(panes)
-        legend = [(words, f"rgb{colour}") for words, colour in self.viewer.legend()]
-        told = {"alt": self.viewer.alt_text(caption), "caption": caption, "legend": legend}
-        with self.picture.hold_sync():  # words and picture in one message
-            self.picture.words = told
-            self.picture.frame = canvas_bytes(draw(panes, self.viewer.voxel))
+        if self._sending:
+            self._turn += 1
+            with self.picture.hold_sync():  # words and picture in one message
+                self.picture.words, self.picture.frame = self._shown(self.viewer)
         self._set_widgets()
+
+    def _follow(self, index: int, move: int) -> None:
+        """Go to a slice that the browser shows already."""
+        self._sending, self._move = False, move
+        try:
+            self.viewer.change(index=index)
+        finally:
+            self._sending = True
+
+    def _shown(self, viewer: "SliceViewer") -> tuple[dict[str, Any], bytes]:
+        """A frame with its words, and what tells the browser whether it may be kept for later.
+
+        index of n_slices (0: slices are not fetched in advance), look (all of the view but the
+        slice), turn (another with each refresh), move (the last that the browser made by itself).
+        """
+        panes, view = viewer.panes, viewer.view  # the slice is read once
+        caption = viewer.caption(panes)
+        legend = [(words, f"rgb{colour}") for words, colour in viewer.legend()]
+        words = {"alt": viewer.alt_text(caption), "caption": caption, "legend": legend}
+        look = f"{dataclasses.replace(view, index=0)} {viewer.lesion}"
+        n_slices = 0 if view.all_planes else viewer.n_slices
+        place = {"index": view.index, "n_slices": n_slices, "look": look}
+        words |= place | {"turn": self._turn, "move": self._move}
+        return words, canvas_bytes(draw(panes, viewer.voxel))
 
     def _set_widgets(self) -> None:
         view = self.viewer.view

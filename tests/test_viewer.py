@@ -320,6 +320,62 @@ def test_the_pointer_asks_and_a_click_goes_there(viewer, controls):
     assert viewer.voxel == before and viewer.under(axial.width + 2, 5) == ""
 
 
+def test_a_slice_fetched_in_advance_is_the_one_shown_later(viewer, controls):
+    ahead, shown = [], []
+    controls.picture.send = lambda content, buffers: ahead.append((content["ahead"], *buffers))
+    controls.picture.observe(lambda change: shown.append(change.new), "words")
+    here, voxel = viewer.view, list(viewer.voxel)
+    controls.hear({"ahead": here.index + 1})
+    assert (viewer.view, viewer.voxel, shown) == (here, voxel, [])  # nobody has moved
+    viewer.scroll(1)
+    words, frame = ahead[0]
+    assert controls.picture.frame == frame
+    assert controls.picture.words == words | {"turn": words["turn"] + 1}
+
+
+def test_a_slice_that_the_browser_shows_is_not_sent_again(viewer, controls):
+    sent = []
+    controls.picture.observe(lambda change: sent.append(change.name), ["frame", "words"])
+    controls.hear({"index": 3, "move": 7})
+    assert sent == [] and (viewer.view.index, controls.index.value) == (3, 3)
+    controls.hear({"rest": True})  # now the page would show slice 3 again if it were reloaded
+    assert sorted(sent) == ["frame", "words"]
+    assert controls.picture.frame == canvas_bytes(decoded(viewer.frame()))
+    told = controls.picture.words
+    assert (told["index"], told["move"], told["n_slices"]) == (3, 7, viewer.n_slices)
+
+
+def test_every_refresh_is_news_even_of_an_equal_frame(viewer, controls):
+    """A browser that has gone on by itself would otherwise stay there."""
+    sent = []
+    controls.picture.observe(lambda change: sent.append(change.new), "words")
+    controls.refresh()
+    controls.refresh()
+    assert len(sent) == 2
+
+
+LOOKS = {
+    "window": {"window": "bone"},
+    "plane": {"plane": "coronal"},
+    "overlay": {"overlay": "filled"},
+    "show": {"show": "truth"},
+}
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_frames_of_another_look_are_told_apart(viewer, controls, name):
+    before = controls.picture.words
+    viewer.change(index=before["index"] + 1)
+    assert controls.picture.words["look"] == before["look"]
+    viewer.change(**LOOKS[name])
+    assert controls.picture.words["look"] != before["look"]
+
+
+def test_three_planes_and_pictures_are_not_fetched_in_advance(viewer, controls):
+    viewer.change(all_planes=True)
+    assert controls.picture.words["n_slices"] == 0
+
+
 def test_scrolling_stops_at_the_ends(viewer):
     viewer.scroll(100)
     assert viewer.view.index == 23
