@@ -14,8 +14,10 @@ course: $(READY)  ## run the lessons (laptop profile), check the baselines, writ
 lab: $(READY)  ## open JupyterLab on the lessons
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
+# A process of the tests needs up to 4 GB.
+WORKERS ?= 2
 test: lint smoke $(READY)  ## style, every lesson in its smallest size, and the tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 READERS := archives cases check_data checkpoints contours deidentify dicom download manifests nifti \
   nnunet_layout notes pickles presidio real_samples slices submission volume_formats
