@@ -4,8 +4,8 @@
     PET ── onto_grid ── add_channel (window) ─> channel 1 ┴─ ModalityDropout ─> network
 
 The first image gives the grid, the box and the way back; each other one is brought onto its grid
-and scaled by a window of its own. Where a hospital has only one of the images, its channel is 0
-throughout. A network that never saw that in training fails, so ``ModalityDropout`` shows it.
+and scaled by a window of its own. An image that a hospital does not have is a channel of 0; the
+network has to meet that in training, and ``ModalityDropout`` sees to it.
 """
 
 import dataclasses
@@ -25,16 +25,16 @@ from seg_lib.errors import InputError
 SUV_WINDOW = (0.0, 10.0)  # body-weight SUV that become 0 and 1
 
 
-def check_same_frame(first: str | Path, second: str | Path) -> None:
-    """Refuse two DICOM folders whose coordinates have nothing to do with each other.
+def check_same_frame(*folders: str | Path) -> None:
+    """Refuse DICOM folders whose coordinates have nothing to do with each other.
 
     Raises:
         InputError: the frames of reference differ or are not named; or see `read_folder`.
     """
-    frames = {piece.frame_of_reference for part in (first, second) for piece in read_folder(part)[0]}
+    frames = {piece.frame_of_reference for one in folders for piece in read_folder(one)[0]}
     if len(frames) != 1 or "" in frames:
         raise InputError(
-            "the two series have no common frame of reference (FrameOfReferenceUID), so their "
+            "the series have no common frame of reference (FrameOfReferenceUID), so their "
             "millimetres cannot be compared; register one to the other first."
         )
 
@@ -46,7 +46,7 @@ def onto_grid(moving: Volume, fixed: Volume) -> np.ndarray:
     smoothed, so the moving image should be the coarser one, as PET beside CT.
 
     Args:
-        moving: the image to bring over; with rotation or without.
+        moving: the image to bring over.
         fixed: whose voxels are taken; its values are not looked at.
 
     Returns:
@@ -77,8 +77,7 @@ def add_channel(
         ready: what `prepare` made of ``fixed``, with the channels so far.
         fixed: the volume that gives the grid.
         other: an image of the same patient, on any grid.
-        window: (low, high) of its values that become 0 and 1. The value of air or of no uptake
-            should become 0, which is also what an absent channel has.
+        window: (low, high) of its values that become 0 and 1.
 
     Returns:
         The same with ``image`` (C + 1, X', Y', Z').

@@ -169,6 +169,7 @@ class NotedPatches(PatchBatches):
         **how: Any,
     ):
         augment = how.get("augment")
+        augment = getattr(augment, "before", augment)  # of `modalities.ModalityDropout`
         if augment is flips_and_greys or getattr(augment, "mirror", 0):
             raise InputError("augment turns left into right, which no note does; use greys.")
         super().__init__(volumes, patch, **how)
@@ -195,7 +196,7 @@ class NotedPatches(PatchBatches):
 
     def beside(self, volume: Prepared) -> list[Tensor]:
         """The positions of the voxels."""
-        return [positions_of(volume.image.shape)]
+        return [positions_of(volume.image.shape[-3:])]
 
 
 def _mostly(hard: np.ndarray, anywhere: np.ndarray) -> np.ndarray:

@@ -26,7 +26,6 @@ from seg_lib.data.phantom_anatomy import (
 )
 from seg_lib.data.phantom_body import GREAT_VESSELS, cover_of_tubes, paint
 from seg_lib.data.phantom_lung import chance_of, check_numbers, patient_of
-from seg_lib.data.phantom_nodules import Nodule
 from seg_lib.data.phantom_scan import Patient, volume_grid
 
 VOXEL_MM = 4.0
@@ -58,7 +57,8 @@ def lung_pet(
         InputError: numbers out of range.
     """
     check_numbers("lung3d", size, seed=(seed, 0), patient=(patient, 0))
-    who, rng = patient_of("lung3d", seed, patient, min(size[:2])), chance_of("lung3d", seed, patient, 1)
+    who = patient_of("lung3d", seed, patient, min(size[:2]))
+    rng = chance_of("lung3d", seed, patient, 1)
     ct, _ = volume_grid(who, size)
     x, y = (np.arange(axis.max(), axis.min() - VOXEL_MM, -VOXEL_MM) for axis in (ct.x, ct.y))
     z = np.arange(ct.z.min(), ct.z.max() + VOXEL_MM, VOXEL_MM)
@@ -105,18 +105,12 @@ def _uptake(who: Patient, grid: Grid, rng: np.random.Generator) -> Array:
         away = sum((axis - mm) ** 2 for axis, mm in zip((x, y, z), middle, strict=True)) ** 0.5
         paint(suv, soft_cover(away - radius, edge), rng.uniform(*NODE_SUV))
     for nodule in who.nodules:
-        _paint_nodule(suv, nodule, grid, lung, rng)
+        whole, dense, _ = nodule.draw(grid)
+        for cover, value in zip((whole, dense), nodule_suv(nodule.traits, rng), strict=True):
+            paint(suv, cover * lung, value)
     return suv
 
 
-def _paint_nodule(
-    suv: Array, nodule: Nodule, grid: Grid, lung: Array, rng: np.random.Generator
-) -> None:
-    whole, dense, _ = nodule.draw(grid)
-    glass, solid = nodule_suv(nodule.traits, rng)
-    paint(suv, whole * lung, glass)
-    paint(suv, dense * lung, solid)
-
-
 def _blurred(values: Array, fwhm_mm: float) -> Array:
-    return gaussian_filter(np.asarray(values, np.float32), fwhm_mm / VOXEL_MM / 8**0.5 / np.log(2) ** 0.5)
+    sigma = fwhm_mm / VOXEL_MM / 8**0.5 / np.log(2) ** 0.5
+    return gaussian_filter(np.asarray(values, np.float32), sigma)
