@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import signal
-from functools import partial
 from pathlib import Path
 
 import nibabel as nib
@@ -17,7 +16,7 @@ from seg_lib.data.cases import Case
 from seg_lib.data.contours import rtstruct_to_mask
 from seg_lib.data.dicom import dicom_to_nifti
 from seg_lib.data.modalities import ModalityDropout, add_channel, check_same_frame, onto_grid
-from seg_lib.data.nifti import Volume, read_image, read_mask, write_image, write_mask
+from seg_lib.data.nifti import Volume, read_image, read_mask, write_mask
 from seg_lib.data.patches import NotedPatches, PatchBatches, flips_and_greys, greys
 from seg_lib.data.volumes import Preparation, prepare, put_back
 from seg_lib.errors import InputError
