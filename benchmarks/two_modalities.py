@@ -88,8 +88,7 @@ def train(name: str, pairs: list[Prepared], seed: int, words: argparse.Namespace
 
 def judge(model: nn.Module, pairs: list[Prepared], channels: tuple[int, ...], patch: tuple) -> Rows:
     """Dice of every patient on the grid of the CT, with these channels."""
-    # An absent CT looks like air, which is otherwise left out.
-    sliding = SlidingWindow(patch=patch, overlap=0.25, skip_air=False)
+    sliding = SlidingWindow(patch=patch, overlap=0.25, skip_air=False)  # the same for all inputs
     volumes = [seen(pair, channels) for pair in pairs]
     masks = (mask_of(volume_logits(model, v, sliding), v.place) for v in volumes)
     rows = score_masks(volumes, masks)

@@ -26,6 +26,8 @@ class Told(nn.Module):
         note: None leaves text out.
     """
 
+    image_channels = -3  # all but those of the positions
+
     def __init__(self, model: TextGuided, note: str | None):
         super().__init__()
         self.model = model

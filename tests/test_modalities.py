@@ -20,7 +20,7 @@ from seg_lib.data.nifti import Volume, read_image, read_mask, write_mask
 from seg_lib.data.patches import NotedPatches, PatchBatches, flips_and_greys, greys
 from seg_lib.data.volumes import Preparation, prepare, put_back
 from seg_lib.errors import InputError
-from seg_lib.inference import SlidingWindow, mask_of
+from seg_lib.inference import AIR_LOGIT, SlidingWindow, mask_of, sliding_window
 from seg_lib.metrics import dice
 from seg_lib.models import build_model
 from seg_lib.steps import segmentation_step
@@ -105,6 +105,13 @@ def test_each_channel_has_a_window_of_its_own_and_one_way_back():
     np.testing.assert_array_equal(put_back(both.image[0], both.place), CT.array)
 
 
+@pytest.mark.parametrize(("factor", "window"), [(5000, (0.0, 10.0)), (1, (10.0, 0.0))])
+def test_values_that_are_no_suv_are_refused(factor, window):
+    becquerels = dataclasses.replace(PET, array=factor * PET.array)
+    with pytest.raises(InputError, match="made_up_1.nii: .* PET as SUV"):
+        add_channel(prepare(CT, ALL), CT, becquerels, window)
+
+
 # ---- a channel that is not there ----
 
 
@@ -156,6 +163,18 @@ def test_patches_cut_all_channels_at_one_place():
     dropped = PatchBatches([pair()], (8, 8, 8), 40, patches=40, augment=ModalityDropout(0.5))
     image = next(iter(dropped))["image"]
     assert 8 <= (image.flatten(2).abs().amax(2) == 0).any(1).sum() <= 32
+
+
+def test_where_the_first_image_is_missing_the_second_one_is_still_looked_at():
+    image = torch.rand(1, 2, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    image[:, 0] = 0
+    image[:, :, :8] = 0  # air in both
+    model = torch.nn.Conv3d(2, 1, 1)
+    model.requires_grad_(False)
+    how = SlidingWindow((8, 8, 8), 0.0, "constant", 1)
+    logits = sliding_window(model, image, how)
+    torch.testing.assert_close(logits[:, :, 8:], model(image)[:, :, 8:])
+    assert (logits[:, :, :8].flatten()[-1] == -AIR_LOGIT).all(), "air is left out"
 
 
 def run(out, epochs=2, stop_at=None, resume=False):
@@ -229,7 +248,7 @@ def test_a_real_ct_and_pet_become_one_case_and_the_answer_lies_on_the_ct(real_da
 
     seed_everything(0)
     net = build_model("unet3d", in_channels=2, features=(4, 8, 8))
-    logits = volume_logits(net, ready, SlidingWindow((32, 32, 16), 0.0, skip_air=False))
+    logits = volume_logits(net, ready, SlidingWindow((32, 32, 16), 0.0))
     assert logits.shape == (1, 1, *ready.label.shape) and logits.isfinite().all()
     write_mask(tmp_path / "p.nii.gz", mask_of(logits, ready.place), ct)
     stored, origin = nib.load(tmp_path / "p.nii.gz"), nib.load(tmp_path / "CT.nii.gz")

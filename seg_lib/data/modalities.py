@@ -64,8 +64,7 @@ def onto_grid(moving: Volume, fixed: Volume) -> np.ndarray:
             f"{moving.path}: no voxel lies within {fixed.path}; do both belong to the same patient "
             "and the same frame of reference?"
         )
-    values = moving.array.astype(np.float32, copy=False)
-    return ndimage.affine_transform(values, order=1, mode="nearest", **how) * inside
+    return ndimage.affine_transform(moving.array, order=1, mode="nearest", **how) * inside
 
 
 def add_channel(
@@ -83,11 +82,16 @@ def add_channel(
         The same with ``image`` (C + 1, X', Y', Z').
 
     Raises:
-        InputError: see `onto_grid`.
+        InputError: see `onto_grid`, or a window that the values do not fit, as Bq/ml would not.
     """
     low, high = window
     shape = ready.image.shape[-3:]
     there = resampled(onto_grid(other, fixed)[ready.place.box], shape)
+    if not low < high or np.mean(there > high) > 0.25:
+        raise InputError(
+            f"{other.path}: a quarter of its voxels or more lie above the window {window}; give a "
+            "window (low, high) that fits them, and PET as SUV, not as counts or Bq/ml."
+        )
     channel = np.clip((there - low) / (high - low), 0, 1).astype(np.float32)
     channels = np.concatenate([ready.image.reshape(-1, *shape), channel[None]])
     return dataclasses.replace(ready, image=channels)
