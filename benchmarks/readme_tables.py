@@ -163,6 +163,34 @@ def text() -> str:
     return markdown_table(rows) + note
 
 
+def modalities() -> str:
+    """CT and PET as two channels, and what becomes of it when one is missing."""
+    path = RESULTS / "two_modalities.json"
+    if not path.is_file():
+        return "Not measured yet."
+    result = json.loads(path.read_text())
+    rows = []
+    for name, found in result["table"].items():
+        row = {"learned from": name}
+        for judged, one in found.items():
+            row[f"Dice with {judged} (95 % interval)"] = interval(
+                one["mean"], one["low"], one["high"]
+            )
+        rows.append(row)
+    gains = [
+        f"{name}: {interval(gap['difference'], gap['low'], gap['high'], '+')}"
+        for name, gap in result["gains"].items()
+    ]
+    (train, n), about = result["cases"], result["machine"]
+    note = (
+        f"\n\n{train} patients to train, {result['epochs']} epochs of {result['patches']} patches "
+        f"of each; n = {n} patients of another seed to judge; seeds {result['seeds']}; "
+        f"{result['minutes']:.0f} minutes in all with {about['threads']} thread of "
+        f"{about['processor']}. Differences in Dice of the same patients: {'; '.join(gains)}."
+    )
+    return markdown_table(rows, list(rows[-1])) + note
+
+
 def windows() -> str:
     """Sliding-window inference: times beside MONAI as usually called."""
     path = RESULTS / "inference_speed.json"
@@ -310,7 +338,7 @@ def viewer() -> str:
 
 TABLES = {"lessons": lessons, "phantom": phantom, "real": real, "compare": compare}
 TABLES |= {"speed": speed, "steps": steps, "real3d": real3d, "text": text, "windows": windows}
-TABLES |= {"viewer": viewer} | tables_pancreas.TABLES
+TABLES |= {"modalities": modalities, "viewer": viewer} | tables_pancreas.TABLES
 TABLES |= {"recipes": recipes, "dicom": dicom, "deidentification": deidentification}
 
 

@@ -21,6 +21,7 @@ def main() -> int:
     commands += [["inference_speed.py"], ["compare_2d.py", "lung2d", "--same-time"]]
     commands += [["unetr_recipe.py", "lung2d", "--epochs", "24"]]
     commands += [["pancreas_multitask.py"], ["pancreas_speed.py"], ["quantised_2d.py"]]
+    commands += [["two_modalities.py"]]
     if words.data:
         commands.append(["real_nodules_2d.py", "--data", words.data])
         commands.append(["real_nodules_3d.py", "--data", words.data])

@@ -86,12 +86,13 @@ class Windows:
     def __init__(self, model: nn.Module, how: SlidingWindow):
         self.model, self.how = model, how
         self.run, self.skipped, self.classes = 0, 0, 0  # windows seen, windows of air, channels
+        self.image = slice(getattr(model, "image_channels", None))  # others are never air
         numbers = range(4) if how.flips else range(1)
         self.views = [dims for n in numbers for dims in combinations((2, 3, 4), n)]
 
     def __call__(self, windows: Tensor) -> Tensor:
-        """(B, C, *patch) -> logits (B, K, *patch) float32; air is where the first channel is 0."""
-        seen = windows[:, 0].flatten(1).amax(1) > 0
+        """(B, C, *patch) -> logits (B, K, *patch) float32; air is where the image is 0."""
+        seen = windows[:, self.image].flatten(1).amax(1) > 0
         if not self.how.skip_air or not self.classes:  # the first time tells the number of classes
             seen[:] = True
         self.run, self.skipped = self.run + int(seen.sum()), self.skipped + int((~seen).sum())

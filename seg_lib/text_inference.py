@@ -26,6 +26,8 @@ class Told(nn.Module):
         note: None leaves text out.
     """
 
+    image_channels = -3  # all but those of the positions
+
     def __init__(self, model: TextGuided, note: str | None):
         super().__init__()
         self.model = model
@@ -33,8 +35,8 @@ class Told(nn.Module):
             self.text = None if note is None else model.states([note])
 
     def forward(self, windows: Tensor) -> Tensor:
-        """(B, 4, X, Y, Z), image and positions -> logits (B, K, X, Y, Z)."""
-        image, positions = windows[:, :1], windows[:, 1:]
+        """(B, C + 3, X, Y, Z), image and positions -> logits (B, K, X, Y, Z)."""
+        image, positions = windows[:, :-3], windows[:, -3:]
         if self.text is None:
             return self.model.unet(image)
         return self.model.unet(image, self.text.expand(len(image), -1, -1), positions)
@@ -42,8 +44,9 @@ class Told(nn.Module):
 
 def logits_of(model: TextGuided, volume: Prepared, note: str | None, how: SlidingWindow) -> Tensor:
     """Logits (1, K, X, Y, Z) of a prepared volume with a note."""
-    image = torch.from_numpy(volume.image)[None]
-    whole = torch.cat([image, positions_of(volume.image.shape)])[None]
+    shape = volume.image.shape[-3:]
+    image = torch.from_numpy(volume.image).reshape(-1, *shape)
+    whole = torch.cat([image, positions_of(shape)])[None]
     return sliding_window(Told(model, note), whole, how)
 
 
@@ -75,9 +78,9 @@ def share_of_text(model: TextGuided, volume: Prepared, note: str, stage: int = 1
 
     The map of a stage, 0 being the finest, enlarged to the volume.
     """
-    shape = volume.image.shape
+    shape = volume.image.shape[-3:]
     pad = [part for n in reversed(shape) for part in (0, -n % model.unet.divisor)]
-    image = F.pad(torch.from_numpy(volume.image)[None, None], pad)
+    image = F.pad(torch.from_numpy(volume.image).reshape(1, -1, *shape), pad)
     positions = F.pad(positions_of(shape)[None], pad, value=1.0)
     text = model.states([note])
     heard = model.unet.attention_maps(image, text, positions)[stage].voxel_to_text

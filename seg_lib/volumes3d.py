@@ -89,7 +89,8 @@ def labelled_parts(data: str | Path, seed: int) -> dict[str, list[Case]]:
 
 def volume_logits(model: nn.Module, volume: Prepared, how: SlidingWindow) -> Tensor:
     """Logits (1, K, X, Y, Z) of a prepared volume."""
-    return sliding_window(model, torch.from_numpy(volume.image)[None, None], how)
+    image = torch.from_numpy(volume.image)
+    return sliding_window(model, image.reshape(1, -1, *image.shape[-3:]), how)
 
 
 def volume_validation(

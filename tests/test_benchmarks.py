@@ -144,6 +144,19 @@ def test_ways_of_inference_differ_only_where_they_may(tmp_path):
     assert (tmp_path / "pancreas_speed.png").stat().st_size > 5000
 
 
+def test_two_modalities_are_judged_together_and_one_by_one(tmp_path):
+    words = ["--size", 64, 64, 16, "--patch", 16, 16, 8, "--cases", 3, 3, "--epochs", 1]
+    words += ["--patches", 4, "--out", tmp_path, "--work", tmp_path / "work"]
+    done = run("two_modalities.py", *words)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "two_modalities.json").read_text())
+    alone, both, dropped = result["table"].values()
+    assert list(alone) == ["CT only"], "it never saw PET"
+    assert list(both) == list(dropped) == ["CT and PET", "CT only", "PET only"]
+    assert all(0 <= one["low"] <= one["mean"] <= one["high"] <= 1 for one in dropped.values())
+    assert {gap["n"] for gap in result["gains"].values()} == {3}
+
+
 def test_eight_bits_are_a_quarter_of_the_file(tmp_path):
     words = ["--profile", "smoke", "--cases", 32, "--epochs", 1, "--more", 1, "--rounds", 1]
     done = run("quantised_2d.py", *words, "--out", tmp_path, "--work", tmp_path / "work")

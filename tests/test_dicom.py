@@ -686,6 +686,22 @@ def test_a_burned_in_name_is_warned_of(src, dst):  # 70
     noted(src, dst, "burned into the pixels")
 
 
+@pytest.mark.parametrize(
+    ("units", "kind", "known"),
+    [("GML", "BW", True), ("GML", None, True), ("GML", "LBM", False), ("BQML", None, False)],
+)
+def test_pet_that_is_not_in_suv_is_warned_of(src, dst, recwarn, units, kind, known):
+    slices = make_series()
+    for data in slices:
+        data.SOPClassUID, data.Modality, data.Units = "1.2.840.10008.5.1.4.1.1.128", "PT", units
+        if kind:
+            data.SUVType = kind
+    save(src, slices)
+    dicom_to_nifti(src, dst)
+    said = [str(one.message) for one in recwarn]
+    assert any("not in body-weight SUV" in one for one in said) != known, said
+
+
 def test_lossy_compression_is_warned_of(src, dst):
     slices = make_series()
     slices[2].LossyImageCompression = "01"

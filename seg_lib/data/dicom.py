@@ -181,6 +181,8 @@ def _remarks(stack: Stack) -> Iterator[str]:
     pieces = stack.pieces
     if any(piece.slope is None or piece.intercept is None for piece in pieces):
         yield "slices without RescaleSlope and RescaleIntercept: the values may not be HU."
+    if any("no SUV" in piece.marks for piece in pieces):
+        yield "PET that is not in body-weight SUV (Units GML); scale it by dose and weight first."
     if any("burned in" in piece.marks for piece in pieces):
         yield "the header says that text is burned into the pixels; look for names in the picture."
     if any("lossy" in piece.marks for piece in pieces):

@@ -8,11 +8,11 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from seg_lib.data.dicom_header import IDENTIFIERS, Header, Piece, header_of, pieces_of, quiet
+from seg_lib.data.dicom_header import IDENTIFIERS, PET, Header, Piece, header_of, pieces_of, quiet
 from seg_lib.errors import InputError
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
-SCANS = (CT, f"{CT}.1", f"{CT}.2", "1.2.840.10008.5.1.4.1.1.128")  # CT, enhanced CT (2), PET
+SCANS = (CT, f"{CT}.1", f"{CT}.2", PET)  # CT, enhanced CT (2), PET
 SUFFIXES = (".dcm", ".dicom", ".dic", ".ima")
 SHORTEST_SECRET = 3  # letters; a patient called "1" cannot be kept out of IM0001
 

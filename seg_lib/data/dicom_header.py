@@ -28,8 +28,9 @@ TAGS = [
     *("SamplesPerPixel", "PhotometricInterpretation", "BurnedInAnnotation"),
     *("LossyImageCompression", "SharedFunctionalGroupsSequence"),
     *("PerFrameFunctionalGroupsSequence", "BitsAllocated", "BitsStored", "HighBit"),
-    *("PixelRepresentation", OVERLAY_BIT := 0x60000102),
+    *("PixelRepresentation", OVERLAY_BIT := 0x60000102, "Units", "SUVType"),
 ]
+PET = "1.2.840.10008.5.1.4.1.1.128"
 PIXEL_DATA = {"<": b"\xe0\x7f\x10\0", ">": b"\x7f\xe0\0\x10"}
 # Enhanced images keep these in sequences, once for all frames or once a frame.
 SEQUENCES = {
@@ -60,7 +61,7 @@ class Piece:
     thickness_mm: float | None
     slope: float | None  # None if the header has no rescale
     intercept: float | None
-    marks: frozenset[str]  # scout, burned in, lossy, overlay
+    marks: frozenset[str]  # scout, burned in, lossy, overlay, no SUV
     dtype: np.dtype  # of the stored values
     bits: int  # of them that belong to the pixel
     offset: int | None  # where they begin in the file; None if they are packed
@@ -186,7 +187,10 @@ def _numbers(value: object, tag: str, count: int, name: str) -> np.ndarray:
 def _marks(tags: pydicom.Dataset) -> frozenset[str]:
     kinds = tags.get("ImageType") or []
     kinds = [kinds] if isinstance(kinds, str) else kinds
+    # C.8.9.1: g/ml are SUV, by body weight unless another type is named.
+    suv = tags.get("Units") == "GML" and (tags.get("SUVType") or "BW") == "BW"
     found = {
+        "no SUV": tags.get("SOPClassUID") == PET and not suv,
         "scout": any(scout in str(kind).upper() for kind in kinds for scout in SCOUTS),
         "burned in": tags.get("BurnedInAnnotation") == "YES",
         "lossy": tags.get("LossyImageCompression") == "01",

@@ -51,8 +51,10 @@ class Volume:
         return dx, dy, dz
 
 
-def read_image(path: str | Path) -> Volume:
+def read_image(path: str | Path, hu: bool = True) -> Volume:
     """Read a CT volume as float32 HU, scaled as the header says.
+
+    With ``hu=False`` values of another kind, such as the SUV of PET, are read without a warning.
 
     Raises:
         InputError: damaged, cut short, no 3D volume of finite numbers, or lying nowhere.
@@ -60,9 +62,9 @@ def read_image(path: str | Path) -> Volume:
     volume, low, high = _read(path)
     if low == high:
         message = f"every voxel is {low:g}, so there is nothing to see; check the export."
-    elif low >= 0 and high <= 1:
+    elif hu and low >= 0 and high <= 1:
         message = "all values lie in 0..1, so these are not HU; export the CT without scaling."
-    elif low >= 0:
+    elif hu and low >= 0:
         message = f"no value below 0 (lowest {low:g}): not HU, or the offset of -1024 is missing."
     else:
         return volume

@@ -33,11 +33,11 @@ class PatchBatches:
         positives: share of patches whose middle is a lesion voxel; a volume without lesion gives
             none. Source 003 took 0.25.
         jitter: how far from the middle that voxel may lie, as a share of the patch, below 0.5.
-        augment: (image (B, 1, *patch), label, generator) -> the same.
+        augment: (image (B, C, *patch), label, generator) -> the same.
         seed: of choice and augmentation.
 
     Yields:
-        {"image": (B, 1, *patch) float32 in [0, 1], "label": (B, 1, *patch) int64, "case": names}.
+        {"image": (B, C, *patch) float32 in [0, 1], "label": (B, 1, *patch) int64, "case": names}.
 
     Raises:
         InputError: no volumes, or one without label.
@@ -98,18 +98,19 @@ class PatchBatches:
         return batch | ({"positions": beside[0]} if beside else {})
 
     def cut(self, index: int, seed: int) -> list[Tensor]:
-        """One patch (1, *patch) and its label, where MONAI's RandCropByPosNegLabel draws it."""
+        """One patch (C, *patch) and its label, where MONAI's RandCropByPosNegLabel draws it."""
         from monai.transforms import RandCropByPosNegLabel
 
         volume = self.volumes[index]
-        image, label = (torch.from_numpy(a)[None] for a in (volume.image, volume.label))
+        label = torch.from_numpy(volume.label)[None]
+        image = torch.from_numpy(volume.image).reshape(-1, *volume.label.shape)
         foreground, background = self.foreground[index], self.background[index]
         if not (len(foreground) and len(background)):  # nothing to choose between
             foreground = background = np.arange(volume.label.size)
         if self.jitter and volume.label.any():
             foreground = beside_one(foreground, volume.label.shape, self.patch, self.jitter, seed)
         # MONAI moves the middle inwards until the patch fits, so only short axes are padded.
-        sides = [min(n, side) for n, side in zip(self.patch, volume.image.shape, strict=True)]
+        sides = [min(n, side) for n, side in zip(self.patch, volume.label.shape, strict=True)]
         crop = RandCropByPosNegLabel(sides, pos=self.positives, neg=1 - self.positives)
         crop.set_random_state(seed)
         crop.randomize(label, fg_indices=foreground, bg_indices=background, image=image)
@@ -168,6 +169,7 @@ class NotedPatches(PatchBatches):
         **how: Any,
     ):
         augment = how.get("augment")
+        augment = getattr(augment, "before", augment)  # of `modalities.ModalityDropout`
         if augment is flips_and_greys or getattr(augment, "mirror", 0):
             raise InputError("augment turns left into right, which no note does; use greys.")
         super().__init__(volumes, patch, **how)
@@ -194,7 +196,7 @@ class NotedPatches(PatchBatches):
 
     def beside(self, volume: Prepared) -> list[Tensor]:
         """The positions of the voxels."""
-        return [positions_of(volume.image.shape)]
+        return [positions_of(volume.image.shape[-3:])]
 
 
 def _mostly(hard: np.ndarray, anywhere: np.ndarray) -> np.ndarray:
@@ -226,7 +228,7 @@ def flips_and_greys(
     shifted by up to 0.05 and multiplied by 0.95 to 1.05.
 
     Args:
-        image: (B, 1, X, Y, Z) float in [0, 1].
+        image: (B, C, X, Y, Z) float in [0, 1]; all channels get the same.
         label: (B, 1, X, Y, Z).
         generator: of the random numbers, on the CPU.
 

@@ -62,7 +62,7 @@ class Place:
 class Prepared:
     """One volume, ready for a network."""
 
-    image: np.ndarray  # (X', Y', Z') float32 in [0, 1]
+    image: np.ndarray  # (X', Y', Z'), or (C, X', Y', Z') of several, float32 in [0, 1]
     label: np.ndarray | None  # (X', Y', Z') uint8
     place: Place
     spacing_mm: tuple[float, float, float]  # of the prepared voxels
