@@ -326,8 +326,9 @@ def viewer() -> str:
     shape = " x ".join(map(str, found["shape"]))
     ways = {"held": "while a key is held down", "steady": "with ten keys a second"}
     times = [
-        f"median {found[way]['median_ms']:.0f} ms, slowest {found[way]['slowest_ms']:.0f} ms {words}"
-        for way, words in ways.items()
+        f"median {row['median_ms']:.0f} ms, slowest {row['slowest_ms']:.0f} ms {ways[way]}"
+        for way, row in found.items()
+        if way in ways
     ]
     return (
         f"From key to picture in the browser: {'; '.join(times)} ({found['held']['n']} frames "
