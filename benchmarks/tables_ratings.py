@@ -10,7 +10,7 @@ NOTES, EMPTY, OTHER = "notes", "empty notes", "notes of another nodule"
 
 def verdict(gap: dict) -> str:
     """What an interval of a difference says."""
-    return "more" if gap["low"] > 0 else "less" if gap["high"] < 0 else "no difference shown"
+    return "higher" if gap["low"] > 0 else "lower" if gap["high"] < 0 else "no difference shown"
 
 
 def each(values: list[float], sign: str = "") -> str:
@@ -68,7 +68,7 @@ def contours() -> str:
         row = {"pair": name, "difference (95 % interval)": gap_of(gap)}
         row["each seed"] = each(gap["by_seed"], "+")
         row["seeds above 0"] = f"{sum(v > 0 for v in gap['by_seed'])} of {len(gap['by_seed'])}"
-        pairs.append(row | {"the first has": verdict(gap)})
+        pairs.append(row | {"the first is": verdict(gap)})
     start, more = result["epochs"]
     note = (
         f"{len(result['seeds'])} seeds, each with another fold of the patients; {start} epochs of "
@@ -87,8 +87,8 @@ def answer(found: dict) -> str:
     heard = found["other_note"]
     return (
         f"That the notes help to segment is {'shown' if helps else '**not shown**'}: against empty "
-        f"notes they have {verdict(empty)} (above 0 in {above} of {len(empty['by_seed'])} seeds), "
-        f"against notes of other nodules {verdict(other)}. With another nodule's note the same "
+        f"notes {verdict(empty)} (above 0 in {above} of {len(empty['by_seed'])} seeds), against "
+        f"notes of other nodules {verdict(other)}. With another nodule's note the same "
         f"network draws a mask that has a Dice of {heard['dice_of_both']:.2f} with its first one; "
         f"{heard['same_notes']:.0%} of those notes read the same."
     )
