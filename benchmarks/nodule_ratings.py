@@ -153,7 +153,7 @@ def one_seed(blocks: list[Block], words: argparse.Namespace) -> dict[str, Any]:
     asked |= {NOTES: {NOTES: own, OTHER: others(own), UNTOLD: nothing}}
 
     def judged(condition: str) -> dict[str, list]:
-        once(work / "start.json", lambda: len(list(trained(train, work, "start", words).modules())))
+        once(work / "start.json", lambda: bool(trained(train, work, "start", words)))
         model = trained(train, work, condition, words)
         masks = {name: masks_of(model, test, notes) for name, notes in asked[condition].items()}
         found = {name: scored(test, m, fold) for name, m in masks.items()}
