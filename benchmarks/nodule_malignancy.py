@@ -147,8 +147,8 @@ def malignancy(
     kept = [i for i, each in enumerate(rated) if each.malignant is not None]
     known = [rated[i] for i in kept]
     truth = np.array([int(each.malignant) for each in known])
-    scores = by_ratings(known, truth)
-    scores[VOLUME] = np.array([volumes_ml[i] for i in kept])
+    plain = by_ratings(known, truth)
+    scores = {FIRST: plain.pop(FIRST), VOLUME: np.array([volumes_ml[i] for i in kept])} | plain
     by_seed: dict[str, list] = {}
     for folder in llamas:
         for where, columns in states_of(folder, [notes[i] for i in kept]).items():
@@ -162,7 +162,7 @@ def malignancy(
     called = np.array([each.diagnosis for each in rated])
     return described(known, truth, scores) | {
         "left_out": len(rated) - len(kept),
-        "otherwise": sum(each.diagnosis != right for each, right in zip(known, truth, strict=True)),
+        "otherwise": int((truth != [each.diagnosis for each in known]).sum()),
         "diagnosis": described(rated, called, by_ratings(rated, called)),
     }
 

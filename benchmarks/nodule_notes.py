@@ -34,7 +34,7 @@ class Rated:
     patient: str
     diameter_mm: float
     malignancy: int  # 1 to 5
-    diagnosis: int  # 1 where the table calls it malignant, made of the malignancy that was rated
+    diagnosis: int  # 1 where the table calls it malignant, mostly as the readers rated it
     ratings: dict[str, int]  # of WORDS; what was not rated is not there
 
     @property

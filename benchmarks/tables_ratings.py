@@ -30,7 +30,7 @@ def malignancy() -> str:
         f"rated 4 or 5 and the others 1 or 2; {found['left_out']} that were rated 3 are left out. "
         f"With the table's own diagnosis as the label, n = {called['n']} nodules of "
         f"{called['patients']} patients, {called['malignant']} malignant (of the nodules above it "
-        f"calls {found['otherwise']} otherwise than their rating):"
+        f"calls {found['otherwise']:.0f} otherwise than their rating):"
     )
     plain = [
         {k: v for k, v in row.items() if k != "each seed"} for row in auc_rows(called["table"])
