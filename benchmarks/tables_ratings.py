@@ -90,7 +90,7 @@ def answer(found: dict) -> str:
         f"notes {verdict(empty)} (above 0 in {above} of {len(empty['by_seed'])} seeds), against "
         f"notes of other nodules {verdict(other)}. With another nodule's note the same "
         f"network draws a mask that has a Dice of {heard['dice_of_both']:.2f} with its first one; "
-        f"{heard['same_notes']:.0%} of those notes read the same."
+        f"{heard['same_notes']:.1%} of those notes read the same."
     )
 
 
