@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import tables_pancreas
+import tables_ratings
 
 from seg_lib import comparison
 from seg_lib.charts import markdown_table
@@ -339,7 +340,8 @@ def viewer() -> str:
 
 TABLES = {"lessons": lessons, "phantom": phantom, "real": real, "compare": compare}
 TABLES |= {"speed": speed, "steps": steps, "real3d": real3d, "text": text, "windows": windows}
-TABLES |= {"modalities": modalities, "viewer": viewer} | tables_pancreas.TABLES
+TABLES |= {"modalities": modalities, "viewer": viewer}
+TABLES |= tables_pancreas.TABLES | tables_ratings.TABLES
 TABLES |= {"recipes": recipes, "dicom": dicom, "deidentification": deidentification}
 
 

@@ -64,7 +64,7 @@ class Block:
     spacing_mm: tuple[float, float, float]
 
 
-def read_blocks(folder: Path) -> list[Block]:
+def read_blocks(folder: Path, how: Preparation = PREPARATION) -> list[Block]:
     """Every nodule of the folder, prepared."""
     blocks = []
     for path in sorted((folder / "image").glob("*.nii*")):
@@ -72,7 +72,7 @@ def read_blocks(folder: Path) -> list[Block]:
         truth = read_mask(folder / "nodule_mask" / path.name, like=volume).array
         name = path.name.split(".")[0]
         case = Case(name, name.split("_R_")[0], path)
-        ready = dataclasses.replace(prepare(volume, PREPARATION, truth), case=case)
+        ready = dataclasses.replace(prepare(volume, how, truth), case=case)
         blocks.append(Block(ready, truth, volume.spacing_mm))
     return blocks
 
@@ -110,9 +110,8 @@ def predicted(model: torch.nn.Module, block: Block, words: argparse.Namespace) -
     return ndimage.shift(probability, (*BESIDE, 0), order=1, mode="nearest") >= 0.5
 
 
-def rivals(train: list[Block], test: list[Block]) -> dict[str, list[np.ndarray]]:
-    """What does not learn from images, tuned on the training blocks; and the cost of resampling."""
-    truths = [block.truth for block in train]
+def ellipsoids(train: list[Block], test: list[Block]) -> list[np.ndarray]:
+    """Drawn from the size of a block alone, tuned on the training blocks."""
     weights = widths_from_sizes(train)
 
     def ellipsoid(block: Block, factors: tuple[float, float]) -> np.ndarray:
@@ -121,7 +120,13 @@ def rivals(train: list[Block], test: list[Block]) -> dict[str, list[np.ndarray]]
         return baselines.centre_ellipsoid(block.truth.shape, (*in_slice, factors[1]))
 
     factors = list(itertools.product(np.arange(0.8, 1.3, 0.05), np.arange(0.8, 1.6, 0.1)))
-    best, _ = baselines.tune(ellipsoid, train, truths, factors)
+    best, _ = baselines.tune(ellipsoid, train, [block.truth for block in train], factors)
+    return [ellipsoid(block, best) for block in test]
+
+
+def rivals(train: list[Block], test: list[Block]) -> dict[str, list[np.ndarray]]:
+    """What does not learn from images, tuned on the training blocks; and the cost of resampling."""
+    truths = [block.truth for block in train]
 
     def ball(block: Block, width_mm: float) -> np.ndarray:
         part = width_mm / (np.array(block.truth.shape) * block.spacing_mm)
@@ -137,7 +142,7 @@ def rivals(train: list[Block], test: list[Block]) -> dict[str, list[np.ndarray]]
     choices = list(itertools.product(np.arange(0.25, 0.65, 0.05), np.arange(0.3, 1.01, 0.1)))
     how, _ = baselines.tune(threshold, train, truths, choices)
     return {
-        "ellipsoid from the block's size": [ellipsoid(block, best) for block in test],
+        "ellipsoid from the block's size": ellipsoids(train, test),
         "ball in the centre": [ball(block, width_mm) for block in test],
         "threshold": [threshold(block, how) for block in test],
         "truth through 1 mm and back": [through_1_mm(block) for block in test],

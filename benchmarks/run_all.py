@@ -25,6 +25,7 @@ def main() -> int:
     if words.data:
         commands.append(["real_nodules_2d.py", "--data", words.data])
         commands.append(["real_nodules_3d.py", "--data", words.data])
+        commands.append(["nodule_ratings.py", "--data", words.data])
         commands.append(["compare_2d.py", "nodules", "--data", words.data])
         commands.append(["unetr_recipe.py", "nodules", "--data", words.data])
     if words.nnunet:

@@ -69,6 +69,7 @@ def test_without_an_address_there_are_no_links():
 
 def test_the_map_of_readme_gets_the_links_of_a_published_repository(monkeypatch):
     path = REPOSITORY / "benchmarks" / "readme_tables.py"
+    monkeypatch.syspath_prepend(path.parent)
     spec = importlib.util.spec_from_file_location("readme_tables", path)
     tables = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tables)
