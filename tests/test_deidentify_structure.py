@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from marked_text import left_and_lost, lines_of, measured
 
-from seg_lib.data.deidentify import deidentify, find_identifiers
+from seg_lib.data.deidentify import deidentify
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -69,24 +70,9 @@ No {02-57-16-K}; NI {HF 99 86 20 N}; {HN-9024 / 59}; slide {hp/9866/3202}; last 
 """
 
 
-@pytest.mark.parametrize("line", re.sub(r"\n +", " ", MARKED.strip()).splitlines())
+@pytest.mark.parametrize("line", lines_of(MARKED))
 def test_general_forms(line):
-    text, gone, kept = "", [], []
-    for part in re.split(r"(\{[^}]*\}|<[^>]*>)", line.replace(r"\n", "\n")):
-        value = part[1:-1] if part[:1] in ("{", "<") else part
-        if value != part:
-            (gone if part[0] == "{" else kept).append((len(text), len(text) + len(value)))
-        text += value
-    taken = bytearray(len(text))
-    for start, end, _ in find_identifiers(text):
-        taken[start:end] = b"\1" * (end - start)
-    left = [
-        text[a:b]
-        for a, b in gone
-        if not all(taken[i] or not text[i].isalnum() for i in range(a, b))
-    ]
-    lost = [text[a:b] for a, b in kept if any(taken[a:b])]
-    assert not left and not lost, (left, lost)
+    assert left_and_lost(line) == ([], [])
 
 
 SMALL = """pt zubair quastova 72 m from brumalgaon c/o cheek ulcer. dr p. mirza to see, \
@@ -129,8 +115,13 @@ def test_the_sets_in_files(name):
 
 def test_what_was_measured_before_the_rules_were_mended(tmp_path, monkeypatch):
     stages = json.loads(deidentification.BEFORE.read_text())
-    assert [list(sets) for sets in stages.values()] == [list(FILES), list(FILES)[1:]]
-    assert all(found["recall"] < 0.9 for sets in stages.values() for found in sets.values())
+    third, fourth = FILES
+    two, three = "rules mended on two sets", "rules mended on three sets"
+    tagger = ", tagger trained on three"
+    for stage, name in ((two, third), (three, fourth)):
+        before, after = stages[stage][name], stages[stage + tagger][name]
+        assert before["recall"] < 0.9 and after["recall"] > before["recall"] + 0.04
+        assert after["word_precision"] > 0.9 and after["terms_kept"] > 0.96
     told = told_before()
     assert all(f"{f['recall']:.3f} ({n})" in told for s in stages.values() for n, f in s.items())
     monkeypatch.setattr(deidentification, "measure", lambda notes: {"recall": len(notes)})
