@@ -37,6 +37,7 @@ NAMES, NUMBERS, COMMON = (0.3, 0.1), (0.7, 0.4), (0.5, 0.2)
 WEIGHTS = Path(__file__).with_suffix(".txt")
 PLACES = range(-3, 4)
 COMMON_KINDS = "lvabcdk"
+OLD = {"year-old", "yr-old", "year", "years", "yrs", "old"}  # what stands behind an age
 LINE = [f"line={place}" for place in range(4)]
 
 TOKEN = re.compile(r"['’][st]\b|[^\W\d_]+(?:['’-](?!s\b)[^\W\d_]+)*(?!\w)|\w+|[^\w ]|  +")
@@ -171,7 +172,7 @@ def _weights() -> tuple[dict[str, int], np.ndarray]:
 
 def _limits(word: str, kind: str, drug: bool) -> tuple[float, float]:
     """What probability makes a word sure, and what makes it likely beside a sure one."""
-    if word.isspace():
+    if word.isspace() or word.lower() in OLD:
         return 2, 2
     if not word[-1].isalnum():
         return 2, NAMES[1]
