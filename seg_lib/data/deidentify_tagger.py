@@ -36,7 +36,7 @@ RULES |= {"ADDRESS": "6", "NAME": "7", "AGE": "8"}
 NAMES, NUMBERS, COMMON = (0.3, 0.1), (0.7, 0.4), (0.5, 0.2)
 WEIGHTS = Path(__file__).with_suffix(".txt")
 PLACES = range(-3, 4)
-COMMON_KINDS = "lvabcdk"
+COMMON_KINDS = "lvabcdk"  # of English and of medicine
 OLD = {"year-old", "yr-old", "year", "years", "yrs", "old"}  # what stands behind an age
 LINE = [f"line={place}" for place in range(4)]
 
