@@ -240,6 +240,7 @@ def test_clinical_terms_stay(text):
 
 # General forms: what stands in {} must go, what stands in <> must stay.
 MARKED = """
+{Ona Brumal}, {93}, holds the key; <Sats 96>.
 Referrer: {Siân Prothero}, {Glan Clwyd District Hospital}; she lives in {Tamworth-on-Sea}.
 {Okonkwo} looks well, says her niece {Morag}. {Fen} (wife) informed. {Nwachukwu} phoned.
 Spoke to {Hartmann} after the <Hartmann's procedure>; no <Paget disease>. Dr {Paget} agrees.
