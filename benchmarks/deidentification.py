@@ -6,10 +6,11 @@ stand recall over the notes that are written (not held back), and what is left s
 patient's own identifiers are known.
 
 Each set has an author of its own, and none of them had seen the rules. The rules were mended on the
-development sets, in order: `SETS` of made_up_notes.py, then `FILES`. What was measured on a set
-before the rules were mended on it stands in results/deidentification_before.json (``--before
-STAGE SET ...`` adds to it). On held_out_notes.json.gz no rule was mended; whoever does needs new
-ones (``--held-out FILE``, see `read_notes`).
+development sets, in order: `SETS` of made_up_notes.py, then `FILES`; the tagger is trained on all
+of them (train_tagger.py). What was measured on a set that neither rules nor tagger had met stands
+in results/deidentification_before.json (``--before STAGE SET ...`` adds to it). From
+held_out_notes.json.gz nothing was learned; whoever does needs new ones (``--held-out FILE``, see
+`read_notes`).
 """
 
 import argparse
@@ -172,12 +173,12 @@ def keep_before(stage: str, names: list[str], out: Path = BEFORE) -> None:
 
 
 def told_before(out: Path = BEFORE) -> str:
-    """One clause a stage: the recall of the sets that the rules had not met then."""
+    """One clause a stage: the recall of the sets that nothing had been made from then."""
     clauses = []
     for stage, sets in json.loads(out.read_text()).items():
         recalls = [f"{found['recall']:.3f} ({name})" for name, found in sets.items()]
         clauses.append(f"{stage}: {' and '.join(recalls)}")
-    return f"Recall of sets before the rules were mended on them, {'; '.join(clauses)}. "
+    return f"Recall of sets that neither had met, {'; '.join(clauses)}. "
 
 
 def main() -> None:
@@ -198,7 +199,8 @@ def main() -> None:
     results["held out"] = results_of(notes) | changed
     print(json.dumps(results, indent=1))
     about = (
-        f"Made-up notes; the rules were mended on all sets but the held-out one. {told_before()}"
+        "Made-up notes; the rules were mended and the tagger was trained on all sets but the "
+        f"held-out one. {told_before()}"
     )
     about += HELD_OUT.format(*results["held out"]["recall_interval"])
     about += "No claim about real notes."

@@ -2,9 +2,9 @@
 
     text ── known identifiers of this patient, in all spellings ─┐
          ── rules: dates, phones, numbers, addresses, mail       ├─> [DATE] [NAME] [ID] …
-         ── titles, labels, name lists, unknown capitalised words│
-         ── the structure of a note: lists, headers, signatures  │
-         ── what was found, once more: words, initials, towns ───┘
+         ── titles and houses                                    │
+         ── a tagger that weighs a word and those around it      │
+         ── words of found names, wherever they stand ───────────┘
          ── what still looks like an identifier: refused
 
 Notes made from the allow-listed columns (`seg_lib.data.notes`) need none of this: the safest text
@@ -21,10 +21,10 @@ from collections.abc import Iterable, Iterator
 
 from seg_lib.data.clinical_fields import OLD
 from seg_lib.data.deidentify_again import find_again
-from seg_lib.data.deidentify_context import find_in_context
 from seg_lib.data.deidentify_names import find_names
 from seg_lib.data.deidentify_pieces import pattern
 from seg_lib.data.deidentify_rules import find_by_rules
+from seg_lib.data.deidentify_tagger import find_by_tagger
 from seg_lib.data.deidentify_words import NO_NAMES
 from seg_lib.errors import InputError
 
@@ -98,7 +98,7 @@ def _readable(letter: str) -> bool:
     return unicodedata.name(letter, "?").split()[0] in SCRIPTS
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
     """Without accents, and every letter stays one letter."""
     if text.isascii():
         return text
@@ -107,18 +107,19 @@ def _folded(text: str) -> str:
 
 def find_identifiers(text: str) -> Iterator[tuple[int, int, str]]:
     """(start, end, type) of what the rules and lists find; spans may overlap."""
-    text = _folded(text)
-    spans = [*find_by_rules(text), *find_names(text), *find_in_context(text)]
+    text = folded(text)
+    found = list(find_by_rules(text))
+    spans = [*found, *find_names(text), *find_by_tagger(text, found)]
     yield from spans
     yield from find_again(text, spans)
 
 
 def known_spans(text: str, known: Iterable[str]) -> Iterator[tuple[int, int, str]]:
     """Where known identifiers stand: names in parts and without accents, numbers, dates."""
-    folded = _folded(text)
+    plain = folded(text)
     for identifier in known:
         for kind, spelling in _spellings(str(identifier)):
-            for match in re.finditer(spelling, folded, re.IGNORECASE):
+            for match in re.finditer(spelling, plain, re.IGNORECASE):
                 yield *match.span(), kind
 
 
@@ -137,7 +138,7 @@ def _spellings(identifier: str) -> Iterator[tuple[str, str]]:
     elif len(digits) >= 3 and len(digits) * 2 >= len(re.sub(r"\W", "", identifier)):
         yield "ID", r"(?<!\d)0*" + r"[ ./-]?".join(digits.lstrip("0")) + r"(?!\d)"
     for part in re.findall(r"[^\W\d_]{2,}", identifier) if not day else []:
-        plain = _folded(part)
+        plain = folded(part)
         wide = part.translate(UMLAUTS)
         if part.lower() not in NO_NAMES:
             yield "NAME", rf"\b(?:{re.escape(plain)}|{re.escape(wide)})\b"

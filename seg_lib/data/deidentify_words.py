@@ -53,7 +53,7 @@ CAPITAL = {"h": "institutions", "t": "titles", "T": "softtitles", "p": "particle
 
 @lru_cache(100_000)
 def kind_of(word: str) -> str:
-    """One letter for the kind of a word: see `seg_lib.data.deidentify_names`."""
+    """One letter for the kind of a word: see `seg_lib.data.deidentify_tagger`."""
     if any(c.isdigit() for c in word):
         return "n"
     if not word[0].isalpha():
@@ -65,7 +65,7 @@ def _small(word: str, low: str) -> str:
     kinds = {kind: low in WORDS[name] for kind, name in LOWER.items()}
     kinds |= {"c": kinds["c"] or low.endswith(MEDICAL) or low.removesuffix("s") in WORDS["nouns"]}
     kinds = {"X": re.match(r"[a-z]{1,3}['’-][A-Z]", word)} | kinds  # al-Sayed, d'Arcy
-    kinds |= {"x": not english(low), " ": low.endswith("ed")}
+    kinds |= {"x": not all(map(english, low.split("-"))), " ": low.endswith("ed")}
     return next((kind for kind, holds in kinds.items() if holds), "l").replace(" ", "v")
 
 
