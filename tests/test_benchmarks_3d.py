@@ -1,0 +1,62 @@
+"""The benchmarks of volumes run in small."""
+
+import json
+
+import pytest
+from benchmark_runs import few_nodules, run
+
+
+@pytest.mark.real
+def test_the_3d_benchmark_on_real_nodules_in_small(lidc_nodules, tmp_path):
+    words = ["--data", few_nodules(lidc_nodules, tmp_path / "data")]
+    words += ["--out", tmp_path, "--runs", tmp_path / "runs"]
+    done = run("real_nodules_3d.py", *words, "--folds", 0, "--epochs", 6)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "real_nodules_3d.json").read_text()
+    summary = json.loads(text)["summary"]
+    ellipsoid, ball, through = (
+        summary[name]["dice"]["mean"]
+        for name in (
+            "ellipsoid from the block's size",
+            "ball in the centre",
+            "truth through 1 mm and back",
+        )
+    )
+    assert ball < ellipsoid < through and through > 0.85
+    assert "LIDC" not in text
+
+
+def test_every_way_of_inference_is_timed_and_float32_is_exact(tmp_path):
+    words = ["--cases", 9, "--epochs", 1, "--volumes", 1, "--rounds", 1]
+    done = run("inference_speed.py", *words, "--out", tmp_path, "--work", tmp_path / "work")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "inference_speed.json").read_text())
+    rows = {row["way"]: row for row in result["rows"]}
+    assert rows["MONAI, four windows at once"]["change"] < 1e-4
+    assert rows["seg_lib, float32"]["change"] < 1e-4
+    assert rows["seg_lib, bfloat16, lung box"]["windows"] <= rows["seg_lib, float32"]["windows"]
+    assert result["peak_bytes_512x512x400"] <= 6e9
+
+
+def test_the_cost_of_text_is_measured_both_ways(tmp_path):
+    words = ["--rounds", 1, "--steps", 2, "--layers", 2, "--out", tmp_path]
+    done = run("text_cost.py", *words)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "text_cost.json").read_text())
+    for found in result["models"].values():
+        assert found["ms"]["cached"] < found["ms"]["prompts_first"]
+        assert found["cache_megabytes_a_note"] > 0
+    assert result["machine"]["transformers"] and len(result["tokens_a_note"]) == 8
+
+
+def test_two_modalities_are_judged_together_and_one_by_one(tmp_path):
+    words = ["--size", 64, 64, 16, "--patch", 16, 16, 8, "--cases", 3, 3, "--epochs", 1]
+    words += ["--patches", 4, "--out", tmp_path, "--work", tmp_path / "work"]
+    done = run("two_modalities.py", *words)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "two_modalities.json").read_text())
+    alone, both, dropped = result["table"].values()
+    assert list(alone) == ["CT only"], "it never saw PET"
+    assert list(both) == list(dropped) == ["CT and PET", "CT only", "PET only"]
+    assert all(0 <= one["low"] <= one["mean"] <= one["high"] <= 1 for one in dropped.values())
+    assert {gap["n"] for gap in result["gains"].values()} == {3}
