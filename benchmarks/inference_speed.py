@@ -48,7 +48,7 @@ def lesson(words: argparse.Namespace) -> Settings:
     """The sizes of lesson 10, with the numbers asked for."""
     usual = settings("10", "laptop")
     sizes = dict(usual.sizes) | {"n_cases": words.cases, "epochs": words.epochs}
-    return Settings("10", "laptop", sizes | {"size": (160, 160, 64)})
+    return Settings("10", "laptop", sizes | {"size": tuple(words.size)})
 
 
 def trained(words: argparse.Namespace) -> list[volumes3d.Prepared]:
@@ -128,7 +128,8 @@ def peak_of_a_large_scan() -> None:
 def in_process(words: argparse.Namespace, *more: str) -> object:
     """What this file prints when it is called with ``more``."""
     call = [sys.executable, __file__, "--work", str(words.work), "--cases", str(words.cases)]
-    call += ["--epochs", str(words.epochs), "--volumes", str(words.volumes), *more]
+    call += ["--epochs", str(words.epochs), "--volumes", str(words.volumes)]
+    call += ["--size", *map(str, words.size), *more]
     out = subprocess.run(call, capture_output=True, text=True, check=True).stdout
     return json.loads(out.splitlines()[-1])
 
@@ -139,6 +140,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     parser.add_argument("--work", type=Path, default=Path("runs/inference_speed"))
     parser.add_argument("--cases", type=int, default=40, help="phantom patients")
+    parser.add_argument("--size", type=int, nargs=3, default=(160, 160, 64), help="voxels")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--volumes", type=int, default=6, help="predicted in each round")
     parser.add_argument("--rounds", type=int, default=3)
