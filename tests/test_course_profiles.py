@@ -14,6 +14,7 @@ def test_every_lesson_has_every_profile_within_its_limits(notebook):
         assert 0 < row.budget_s <= LONGEST_S[profile]
         assert row.budget_mb > 0
         assert row.sizes.keys() == settings(notebook, "smoke").sizes.keys()
+        assert all(n >= 1 for name, n in row.sizes.items() if name.endswith("epochs"))
 
 
 def test_a_bigger_profile_is_never_smaller():

@@ -81,10 +81,10 @@ VOLUMES = {
         "gpu": NOTED
         | {"n_cases": 100, "size": (128, 128, 48), "image_epochs": 20, "epochs": 40}
         | {"budget_s": 1200, "budget_mb": 12000},
-        # Source 000: 100 patients, whole volumes, Llama-2-7B, 1000 epochs in 18 h on two A40.
+        # Source 000: 100 whole volumes, Llama-2-7B, 1000 epochs (18 h, two A40), none image-only.
         "paper": NOTED
         | {"n_cases": 100, "size": (384, 384, 128), "patch": (384, 384, 128), "preset": "paper"}
-        | {"batch_size": 2, "patches": 1, "learning_rate": 1e-4, "jitter": 0.0, "image_epochs": 0}
+        | {"batch_size": 2, "patches": 1, "learning_rate": 1e-4, "jitter": 0.0, "image_epochs": 1}
         | {"epochs": 1000, "language_model": "meta-llama/Llama-2-7b-chat-hf", "encoder": {}}
         | {"budget_s": 130000, "budget_mb": 90000},
     },
