@@ -17,7 +17,7 @@ lab: $(READY)  ## open JupyterLab on the lessons
 # A process of the tests needs up to 4 GB.
 WORKERS ?= 2
 test: lint smoke $(READY)  ## style, every lesson in its smallest size, and the tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 READERS := archives cases check_data checkpoints contours deidentify dicom download manifests nifti \
   nnunet_layout notes pickles presidio real_samples slices submission volume_formats
