@@ -19,7 +19,8 @@ WORKERS ?= 2
 test: lint smoke $(READY)  ## style, every lesson in its smallest size, and the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-READERS := archives cases check_data checkpoints contours deidentify dicom download manifests nifti \
+READERS := archives cases check_data checkpoints contours deidentify deidentify_structure \
+  deidentify_tagger dicom download manifests nifti \
   nnunet_layout notes pickles presidio real_samples slices submission volume_formats
 coverage: $(READY)  ## branches of all that reads what others wrote: below 95 % is a failure
 	mkdir -p runs

@@ -8,7 +8,7 @@ import pytest
 from seg_lib import cli
 from seg_lib.data.deidentify import deidentify
 
-TEXT = "The patient met with zorblax in the garden."
+TEXT = "The patient met with kettle in the garden."
 
 
 @pytest.fixture
@@ -19,8 +19,8 @@ def presidio(monkeypatch):
     class AnalyzerEngine:
         def analyze(self, text, language):
             asked.append((text, language))
-            start = text.find("zorblax")
-            found = types.SimpleNamespace(start=start, end=start + 7, entity_type="PERSON")
+            start = text.find("kettle")
+            found = types.SimpleNamespace(start=start, end=start + 6, entity_type="PERSON")
             return [found] if start >= 0 else []
 
     module = types.ModuleType("presidio_analyzer")
@@ -30,7 +30,7 @@ def presidio(monkeypatch):
 
 
 def test_what_presidio_finds_is_replaced_by_its_kind(presidio):
-    assert deidentify(TEXT, presidio=True) == TEXT.replace("zorblax", "[PERSON]")
+    assert deidentify(TEXT, presidio=True) == TEXT.replace("kettle", "[PERSON]")
     assert presidio == [(TEXT, "en")]
 
 
@@ -40,15 +40,15 @@ def test_presidio_is_not_asked_unless_told(presidio):
 
 
 def test_what_the_rules_find_goes_with_it(presidio):
-    """One text with a date, which our rules know, and a name that only the stub knows."""
-    text = "On 2019-03-14 the patient met with zorblax."
+    """One text with a date, which our rules know, and a name, which only the stub takes for one."""
+    text = "On 2019-03-14 the patient met with kettle."
     cleaned = deidentify(text, presidio=True)
-    assert "zorblax" not in cleaned and "2019" not in cleaned and "[PERSON]" in cleaned
+    assert "kettle" not in cleaned and "2019" not in cleaned and "[PERSON]" in cleaned
 
 
 def test_the_command_asks_presidio(presidio, tmp_path):
     (tmp_path / "in.txt").write_text(TEXT)
     words = ["deidentify", str(tmp_path / "in.txt"), str(tmp_path / "out.txt"), "--presidio"]
     assert cli.main(words) == 0
-    assert "zorblax" not in (tmp_path / "out.txt").read_text()
+    assert "kettle" not in (tmp_path / "out.txt").read_text()
     assert len(presidio) == 1
