@@ -34,7 +34,8 @@ def test_every_way_of_inference_is_timed_and_float32_is_exact(tmp_path):
     rows = {row["way"]: row for row in result["rows"]}
     assert rows["MONAI, four windows at once"]["change"] < 1e-4
     assert rows["seg_lib, float32"]["change"] < 1e-4
-    assert rows["seg_lib, bfloat16, lung box"]["windows"] <= rows["seg_lib, float32"]["windows"]
+    boxed = rows["seg_lib, float32, lung box"]["windows"]
+    assert boxed <= rows["seg_lib, float32"]["windows"]
     assert result["peak_bytes_512x512x400"] <= 6e9
 
 
