@@ -15,6 +15,7 @@ from pathlib import Path
 
 import tables_pancreas
 import tables_ratings
+from tables_pancreas import UNKNOWN, gap_of, mean_of, read
 
 from seg_lib import comparison
 from seg_lib.charts import markdown_table
@@ -166,22 +167,14 @@ def text() -> str:
 
 def modalities() -> str:
     """CT and PET as two channels, and what becomes of it when one is missing."""
-    path = RESULTS / "two_modalities.json"
-    if not path.is_file():
-        return "Not measured yet."
-    result = json.loads(path.read_text())
+    result = read("two_modalities")
+    if not result:
+        return UNKNOWN
     rows = []
     for name, found in result["table"].items():
-        row = {"learned from": name}
-        for judged, one in found.items():
-            row[f"Dice with {judged} (95 % interval)"] = interval(
-                one["mean"], one["low"], one["high"]
-            )
-        rows.append(row)
-    gains = [
-        f"{name}: {interval(gap['difference'], gap['low'], gap['high'], '+')}"
-        for name, gap in result["gains"].items()
-    ]
+        judged = {f"Dice with {key} (95 % interval)": mean_of(one) for key, one in found.items()}
+        rows.append({"learned from": name} | judged)
+    gains = [f"{name}: {gap_of(gap)}" for name, gap in result["gains"].items()]
     (train, n), about = result["cases"], result["machine"]
     note = (
         f"\n\n{train} patients to train, {result['epochs']} epochs of {result['patches']} patches "
@@ -194,10 +187,9 @@ def modalities() -> str:
 
 def windows() -> str:
     """Sliding-window inference: times beside MONAI as usually called."""
-    path = RESULTS / "inference_speed.json"
-    if not path.is_file():
-        return "Not measured yet."
-    result = json.loads(path.read_text())
+    result = read("inference_speed")
+    if not result:
+        return UNKNOWN
     slow = statistics.median(result["rows"][0]["seconds"])
     rows = []
     for row in result["rows"]:

@@ -7,17 +7,9 @@ import sys
 import time
 from pathlib import Path
 
+import deidentification
 import pytest
-from marked_text import left_and_lost, lines_of, measured
-
-from seg_lib import cli
-from seg_lib.data.deidentify import deidentify, find_identifiers
-from seg_lib.errors import InputError
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-import deidentification  # noqa: E402
-from deidentification import (  # noqa: E402
+from deidentification import (
     HELD_OUT_NOTES,
     held_back,
     interval,
@@ -26,7 +18,14 @@ from deidentification import (  # noqa: E402
     with_known,
     written,
 )
-from made_up_notes import made_up_notes  # noqa: E402
+from made_up_notes import made_up_notes
+from marked_text import left_and_lost, lines_of, measured
+
+from seg_lib import cli
+from seg_lib.data.deidentify import deidentify, find_identifiers
+from seg_lib.errors import InputError
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.fixture(scope="module")

@@ -1,24 +1,19 @@
 """Lines of notes of many structures, ages, notes in small letters, sets in files."""
 
 import json
-import sys
-from pathlib import Path
 
+import deidentification
 import pytest
-from marked_text import left_and_lost, lines_of, measured
-
-from seg_lib.data.deidentify import deidentify
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-import deidentification  # noqa: E402
-from deidentification import (  # noqa: E402
+from deidentification import (
     FILES,
     development_notes,
     keep_before,
     measure,
     told_before,
 )
+from marked_text import left_and_lost, lines_of, measured
+
+from seg_lib.data.deidentify import deidentify
 
 # What stands in {} must go, what stands in <> must stay.
 MARKED = r"""

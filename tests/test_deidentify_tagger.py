@@ -3,18 +3,15 @@
 import random
 import re
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+import train_tagger
+from made_up_notes import made_up_notes
 
 from seg_lib.data import deidentify_tagger as tagger
 from seg_lib.data.deidentify import find_identifiers
 from seg_lib.data.deidentify_rules import find_by_rules
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import train_tagger  # noqa: E402
-from made_up_notes import made_up_notes  # noqa: E402
 
 TEXT = "Dr. Okoro saw Ada Brumal, 93, on 3/4/2021.\n\nMedications: Zorbax 5 mg. Gaps   here."
 

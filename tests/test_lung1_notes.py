@@ -1,8 +1,8 @@
 """Tumour crops and clinical rows of the same patients: joined, and through the text network."""
 
-import sys
 from pathlib import Path
 
+import lung1_notes
 import numpy as np
 import pytest
 import torch
@@ -14,9 +14,6 @@ from seg_lib.inference import SlidingWindow
 from seg_lib.small_llama import train_small_llama
 from seg_lib.steps import text_segmentation_step
 from seg_lib.text_inference import logits_of
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import lung1_notes  # noqa: E402
 
 HEADER = "PatientID,age,clinical.T.Stage,Clinical.N.Stage,Clinical.M.Stage,Histology,gender\n"
 

@@ -2,24 +2,19 @@
 
 import csv
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
+import nodule_malignancy as judged
+import nodule_ratings
 import numpy as np
 import pytest
+import tables_ratings
+from benchmark_runs import run
+from nodule_notes import COLUMNS, WORDS, Rated, note_of, read_ratings
 from sklearn.metrics import roc_auc_score
 
 from seg_lib.errors import InputError
-
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
-import nodule_malignancy as judged  # noqa: E402
-import nodule_ratings  # noqa: E402
-import tables_ratings  # noqa: E402
-from nodule_notes import COLUMNS, WORDS, Rated, note_of, read_ratings  # noqa: E402
 
 FULL = {"subtlety": 4, "sphericity": 5, "texture": 3, "margin": 1, "lobulation": 2}
 FULL |= {"spiculation": 5, "calcification": 6}
@@ -40,8 +35,7 @@ def test_a_note_by_hand():
 def test_a_note_never_tells_malignancy_or_size():
     more = FULL | {"malignancy": 5, "diameter_mm": 23, "diagnosis": 1, "Malignancy_value": 5}
     assert note_of(more) == note_of(FULL)
-    known = {name for name in WORDS}
-    assert not known & {"malignancy", "diagnosis", "diameter_mm"}
+    assert not set(WORDS) & {"malignancy", "diagnosis", "diameter_mm"}
     assert not any(mark in note_of(FULL) for mark in ("mm", "malign", "suspic", "likely"))
 
 
@@ -172,9 +166,7 @@ def test_the_benchmark_on_made_up_blocks(tmp_path):
     data = made_up_blocks(tmp_path / "data", 25)
     words = ["--data", data, "--out", tmp_path, "--work", tmp_path / "work", "--seeds", 0]
     words += ["--image-epochs", 1, "--epochs", 1, "--llama-steps", 2]
-    command = [sys.executable, BENCHMARKS / "nodule_ratings.py", *map(str, words)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = run("nodule_ratings.py", *words)
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "nodule_ratings.json").read_text()
     assert "secret" not in text

@@ -349,14 +349,13 @@ def test_other_dimensions_are_refused(shape):
 
 
 @old_names
-def test_speed_against_the_peers(monkeypatch):
+def test_speed_against_the_peers():
     """Best of several, in turn, so that a busy machine slows all alike.
 
     What is measured in peace stands in benchmarks/results. MONAI's share is the processor's: on an
     old one it was 14.6 times slower, so the limit here is 10.
     """
     program = Path(__file__).parents[1] / "benchmarks" / "metrics_speed.py"
-    monkeypatch.syspath_prepend(program.parent)
     bench = runpy.run_path(str(program))
     ours, peer, monai = bench["OURS"], bench["PEER"], bench["MONAI"]
     threads = torch.get_num_threads()

@@ -1,6 +1,5 @@
 """Colab, Binder, a development container: what their links and files name does exist."""
 
-import importlib.util
 import json
 import os
 import re
@@ -68,11 +67,8 @@ def test_without_an_address_there_are_no_links():
 
 
 def test_the_map_of_readme_gets_the_links_of_a_published_repository(monkeypatch):
-    path = REPOSITORY / "benchmarks" / "readme_tables.py"
-    monkeypatch.syspath_prepend(path.parent)
-    spec = importlib.util.spec_from_file_location("readme_tables", path)
-    tables = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tables)
+    import readme_tables as tables
+
     assert ("colab" in tables.lessons()) == bool(repository(REPOSITORY))
     monkeypatch.setattr(tables, "repository", lambda root: "made-up/course")
     rows = tables.lessons().splitlines()[2:]
