@@ -16,7 +16,7 @@ def main() -> int:
     parser.add_argument("--nnunet", help="Python of an environment with nnunetv2 2.8.1")
     words = parser.parse_args()
     commands = [["metrics_speed.py"], ["augmentation_speed.py"], ["training_speed.py"]]
-    commands += [["dicom_speed.py"], ["text_cost.py"], ["text_guided.py"]]
+    commands += [["layout_speed.py"], ["dicom_speed.py"], ["text_cost.py"], ["text_guided.py"]]
     commands += [["deidentification.py"]]
     commands += [["inference_speed.py"], ["compare_2d.py", "lung2d", "--same-time"]]
     commands += [["unetr_recipe.py", "lung2d", "--epochs", "24"]]

@@ -34,7 +34,7 @@ from seg_lib.data.volumes import Preparation, Prepared, load_volumes
 from seg_lib.inference import evaluating, sliding_window
 from seg_lib.metrics import dice, macro_f1
 from seg_lib.models import build_model
-from seg_lib.models.presets import sizes_for
+from seg_lib.models.presets import fast_layout, sizes_for
 from seg_lib.multitask_inference import as_batch, one_lesion, sliding_for, subtype_probabilities
 from seg_lib.nnunet_plan import fingerprint
 from seg_lib.processes import batch_per_process
@@ -122,6 +122,7 @@ def train_multitask(
     seed_everything(seed)
     train, val, _ = parts
     model, together = build_model("multitask_unet3d", **sizes_of(sizes)), sizes.head == "together"
+    model = model.to(memory_format=fast_layout("multitask_unet3d"))
     batches = SubtypedPatches(
         train,
         sizes.patch,

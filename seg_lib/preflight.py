@@ -92,9 +92,9 @@ def speed() -> Finding:
     """How long lessons take here, beside the minutes that README tells."""
     from seg_lib.costs import slowness
 
-    factor, cores = slowness(), os.cpu_count() or 1
+    factor, cores = slowness("fast"), os.cpu_count() or 1
     times = f"{factor:.1f}{' or more' if factor >= 4 else ''} times"  # it is told up to 4
-    said = f"{cores} cores, a training step takes {times} as long as in README's table"
+    said = f"{cores} cores, a training step takes up to {times} as long as in README's table"
     if factor <= SLOW and cores > 1:
         return OK, said
     return LOOK, f'{said}; plan for it, or set PROFILE = "smoke" in the lessons that train'

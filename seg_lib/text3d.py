@@ -26,7 +26,7 @@ from seg_lib.errors import InputError, Interrupted
 from seg_lib.inference import foreground_of
 from seg_lib.models import build_model
 from seg_lib.models.language_model import load_language_model
-from seg_lib.models.presets import sizes_for
+from seg_lib.models.presets import fast_layout, sizes_for
 from seg_lib.models.text_encoder import TextEncoder
 from seg_lib.models.text_guided import TextGuided
 from seg_lib.processes import n_processes
@@ -60,6 +60,7 @@ def text_guided(
     tokenizer, llama = load_language_model(language_model)
     reader = TextEncoder(llama, **encoder)
     unet = build_model("text_unet3d", **sizes | {"text_width": reader.width})
+    unet = unet.to(memory_format=fast_layout("text_unet3d"))
     return TextGuided(unet, reader, tokenizer).to(reader.seg.device)  # that of the Llama
 
 

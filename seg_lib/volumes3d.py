@@ -25,7 +25,7 @@ from seg_lib.errors import InputError
 from seg_lib.inference import SlidingWindow, foreground_of, predict_volume, sliding_window
 from seg_lib.metrics import dice
 from seg_lib.models import build_model
-from seg_lib.models.presets import sizes_for
+from seg_lib.models.presets import fast_layout, sizes_for
 from seg_lib.processes import batch_per_process
 from seg_lib.steps import segmentation_step
 from seg_lib.training import fit, load_weights, seed_everything
@@ -133,7 +133,7 @@ def train_volumes(
     network = how.get("network") or sizes.network
     seed_everything(seed)
     numbers = sizes_for(network, 0, sizes.preset)
-    model = build_model(network, **numbers)
+    model = build_model(network, **numbers).to(memory_format=fast_layout(network))
     batches = PatchBatches(
         train,
         sizes.patch,

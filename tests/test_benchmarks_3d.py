@@ -50,6 +50,14 @@ def test_the_cost_of_text_is_measured_both_ways(tmp_path):
     assert result["machine"]["transformers"] and len(result["tokens_a_note"]) == 8
 
 
+def test_the_order_of_memory_is_timed_in_turn(tmp_path):
+    done = run("layout_speed.py", "--rounds", 1, "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "layout_speed.json").read_text())["networks"]
+    for row in found.values():
+        assert row["ratio"] == pytest.approx(row["usual_s"] / row["channels_last_s"])
+
+
 def test_two_modalities_are_judged_together_and_one_by_one(tmp_path):
     words = ["--size", 64, 64, 16, "--patch", 16, 16, 8, "--cases", 3, 3, "--epochs", 1]
     words += ["--patches", 4, "--out", tmp_path, "--work", tmp_path / "work"]

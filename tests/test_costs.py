@@ -44,16 +44,31 @@ def test_a_step_takes_time_in_both_precisions():
         assert costs.step_seconds(model, (2, 1, 32, 32), precision, steps=1) > 0
 
 
-@pytest.mark.parametrize(("seconds", "expected"), [(0.5, 1.0), (2.5, 2.5), (9.0, 4.0)])
-def test_slowness_is_a_ratio_between_one_and_four(monkeypatch, seconds, expected):
+@pytest.mark.parametrize("precision", ["no", "fast"])
+@pytest.mark.parametrize(("times", "expected"), [(0.5, 1.0), (2.5, 2.5), (9.0, 4.0)])
+def test_slowness_is_a_ratio_between_one_and_four(monkeypatch, precision, times, expected):
     threads = torch.get_num_threads()
-    monkeypatch.setattr(costs, "step_seconds", lambda *_, **__: seconds * costs.STEP_S)
-    assert costs.slowness() == pytest.approx(expected)
+    seconds = times * costs.STEP_S[precision]
+    monkeypatch.setattr(costs, "step_seconds", lambda *_, **__: seconds)
+    assert costs.slowness(precision) == pytest.approx(expected)
     assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("bf16", [True, False])
+def test_a_processor_without_bf16_is_slower_in_lessons_that_use_it(monkeypatch, bf16):
+    """It computes in float32 what the budgets were measured for in bfloat16."""
+    monkeypatch.setattr(costs, "has_bf16", lambda device: bf16)
+    of_the_budgets = {"no": costs.STEP_S["no"], "bf16": costs.STEP_S["fast"]}
+    monkeypatch.setattr(costs, "step_seconds", lambda model, shape, how, **_: of_the_budgets[how])
+    assert costs.slowness("no") == 1
+    slower = costs.STEP_S["no"] / costs.STEP_S["fast"]
+    assert costs.slowness("fast") == pytest.approx(1 if bf16 else slower)
 
 
 def test_the_step_of_the_budgets_is_the_measured_one():
     result = Path(__file__).parents[1] / "benchmarks" / "results" / "training_speed.json"
     found = json.loads(result.read_text())
     assert found["shape"] == [8, 1, 128, 128] and found["machine"]["threads"] == 1
-    assert found["networks"]["unetr"]["float32_s"] == pytest.approx(costs.STEP_S, abs=1e-3)
+    unetr = found["networks"]["unetr"]
+    assert unetr["float32_s"] == pytest.approx(costs.STEP_S["no"], abs=1e-3)
+    assert unetr["bf16_s"] == pytest.approx(costs.STEP_S["fast"], abs=1e-3)

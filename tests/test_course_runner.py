@@ -243,7 +243,7 @@ def test_what_the_notebook_is_told(quick):
 @pytest.mark.parametrize(("factor", "code"), [(1.45, 0), (1.55, 1)])
 @pytest.mark.parametrize("field", ["seconds", "peak_mb"])
 def test_one_and_a_half_budgets_are_too_much(quick, capsys, monkeypatch, field, factor, code):
-    monkeypatch.setattr("seg_lib.costs.slowness", lambda: 1.0)
+    monkeypatch.setattr("seg_lib.costs.slowness", lambda *_: 1.0)
     budget = settings("00", "smoke")
     allowed = {"seconds": budget.budget_s, "peak_mb": budget.budget_mb}
     quick["run"] = Execution(
@@ -256,14 +256,21 @@ def test_one_and_a_half_budgets_are_too_much(quick, capsys, monkeypatch, field, 
 @pytest.mark.parametrize(("slowness", "code"), [(2.1, 0), (1.9, 1)])
 def test_a_slow_machine_may_take_its_time_but_no_more(quick, monkeypatch, slowness, code):
     """Three budgets are twice too much: excused on a machine that is more than twice as slow."""
-    monkeypatch.setattr("seg_lib.costs.slowness", lambda: slowness)
+    monkeypatch.setattr("seg_lib.costs.slowness", lambda *_: slowness)
     seconds = 3 * settings("00", "smoke").budget_s
     quick["run"] = Execution(seconds=seconds, peak_mb=1, fault="")
     assert run_course("smoke", root=quick["root"]) == code
 
 
+def test_a_lesson_is_excused_by_the_slowness_of_its_own_precision(monkeypatch):
+    """Lesson 10 trains in bfloat16 where the processor has it, lesson 06 in float32."""
+    monkeypatch.setattr("seg_lib.costs.slowness", {"no": 1.9, "fast": 2.1}.get)
+    assert not runner._slow_machine(settings("06", "smoke"), over=2.0)
+    assert runner._slow_machine(settings("10", "smoke"), over=2.0)
+
+
 def test_memory_is_never_excused(quick, monkeypatch):
-    monkeypatch.setattr("seg_lib.costs.slowness", lambda: 4.0)
+    monkeypatch.setattr("seg_lib.costs.slowness", lambda *_: 4.0)
     peak_mb = 2 * settings("00", "smoke").budget_mb
     quick["run"] = Execution(seconds=1, peak_mb=peak_mb, fault="")
     assert run_course("smoke", root=quick["root"]) == 1

@@ -189,7 +189,7 @@ def in_a_course(tmp_path, monkeypatch) -> Path:
 
 def test_before_a_class_everything_is_tried(monkeypatch, in_a_course):
     """JupyterLab and a kernel really start; only the step that takes a minute is not timed."""
-    monkeypatch.setattr(costs, "slowness", lambda: 1.0)
+    monkeypatch.setattr(costs, "slowness", lambda *_: 1.0)
     text, ready = preflight.preflight()
     assert ready, text
     lines = text.splitlines()
@@ -246,7 +246,7 @@ def test_little_disk_fails_the_class(monkeypatch):
     ("factor", "cores", "grade"), [(1, 2, "ok  "), (3, 2, "look"), (1, 1, "look")]
 )
 def test_a_slow_machine_is_told_and_may_be_used(monkeypatch, factor, cores, grade):
-    monkeypatch.setattr(costs, "slowness", lambda: factor)
+    monkeypatch.setattr(costs, "slowness", lambda *_: factor)
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     found = preflight.speed()
     assert found[0] == grade

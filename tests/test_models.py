@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from seg_lib.errors import InputError
-from seg_lib.models import MODELS, build_model
+from seg_lib.models import MODELS, build_model, presets
 from seg_lib.models.hub import why_out_of_reach
 from seg_lib.models.upscaled import Upscaled
 
@@ -194,3 +194,20 @@ def test_upscaled_answers_on_the_images_own_grid():
     logits = Upscaled(Threshold(), 2)(image)
     assert logits.shape == image.shape and torch.allclose(logits, image)
     assert isinstance(build_model("resnet18_unet", upscale=2), Upscaled)
+
+
+@pytest.mark.parametrize("name", presets.CHANNELS_LAST_3D)
+def test_the_order_of_memory_follows_the_processor_and_changes_no_logits(name, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(presets, "has_bf16", lambda device: True)
+    assert presets.fast_layout(name) is torch.contiguous_format
+    monkeypatch.setattr(presets, "has_bf16", lambda device: False)
+    assert presets.fast_layout(name) is torch.channels_last_3d
+    torch.manual_seed(0)
+    model = build_model(name, **presets.sizes_for(name, 32, "small")).eval()
+    image = torch.rand(2, 1, 32, 32, 32)
+    with torch.inference_mode():
+        usual = model(image)
+        last = model.to(memory_format=torch.channels_last_3d)(image)
+    for a, b in zip(usual, last, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)

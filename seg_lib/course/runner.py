@@ -130,7 +130,7 @@ def _judge(result: Result, fault: str, sizes: Settings, rules: list[Rule]) -> No
         (result.peak_mb, sizes.budget_mb, "MB"),
     ):
         over = spent / (OVER_BUDGET * budget)
-        if over > 1 and not (unit == "s" and _slow_machine(sizes.profile, over)):
+        if over > 1 and not (unit == "s" and _slow_machine(sizes, over)):
             said = f"over budget: {spent:.0f} {unit}, and its budget is {budget:.0f} {unit}."
             result.reasons.append(said)
     values = {metric["name"]: metric["value"] for metric in result.metrics}
@@ -146,11 +146,12 @@ def _judge(result: Result, fault: str, sizes: Settings, rules: list[Rule]) -> No
         result.reasons.append(f"every cell ran, but {file} has no rules for it.")
 
 
-def _slow_machine(profile: str, over: float) -> bool:
+def _slow_machine(sizes: Settings, over: float) -> bool:
     """Whether a lesson took ``over`` times too long only because the whole machine is slow."""
     from seg_lib.costs import slowness  # torch, 2 s: only for who is late
 
-    return profile in ON_CPU and over <= slowness()
+    precision = dict(sizes.sizes).get("precision", "no")
+    return sizes.profile in ON_CPU and over <= slowness(precision)
 
 
 def _put_away(result: Result, part: Path, folder: Path) -> None:
