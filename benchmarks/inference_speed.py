@@ -10,6 +10,7 @@ processor that has none. Peak memory is that of a scan of 512 x 512 x 400 voxels
 """
 
 import argparse
+import importlib
 import json
 import resource
 import subprocess
@@ -84,6 +85,7 @@ def monai_plain(model: torch.nn.Module, image: torch.Tensor, at_once: int) -> to
 
 def run_way(name: str, words: argparse.Namespace) -> None:
     """In a process of its own: predict every volume, print seconds and probabilities' file."""
+    importlib.import_module("monai.inferers")  # takes seconds, and not for a prediction
     torch.set_num_threads(1)
     kept, at_once, precision, box = WAYS[name]
     model, how = network(words), Preparation(box=box)
