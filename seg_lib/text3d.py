@@ -2,7 +2,8 @@
 
     1  image only   patches, half of them on the tumour
     2  look again   what the network takes for the tumour and is none gets patches of its own
-    3  with notes   the same patches with their notes, some of them with the note of somebody else
+    3  with notes   the same patches with their notes, some of them with the note of somebody else;
+                    its rival goes on without notes, with the same patches
 
 Without the third line's "somebody else" a network learns by heart which nodule is the tumour in
 each of its few patients, and never needs to read. And without ``jitter`` of the patches it learns
@@ -23,6 +24,7 @@ from seg_lib.data.nifti import read_image
 from seg_lib.data.patches import NotedPatches, greys
 from seg_lib.data.volumes import Prepared
 from seg_lib.errors import InputError, Interrupted
+from seg_lib.files import written_whole
 from seg_lib.inference import foreground_of
 from seg_lib.models import build_model
 from seg_lib.models.language_model import load_language_model
@@ -45,6 +47,7 @@ from seg_lib.volumes3d import (
 )
 
 LANGUAGE_MODEL = "language_model"  # folder beside the weights, where a small Llama was trained
+HARD = "false_alarms.npz"  # file beside the weights of the image-only network
 
 
 def text_guided(
@@ -125,11 +128,13 @@ def train_text(parts: Parts, out: str | Path, sizes: Settings, seed: int, **how:
             raise Interrupted(f"{folder}: stopped ({stopped}) and saved; --resume goes on.")
         load_weights(model, folder / "best.safetensors")
 
+    if not resume:
+        (out / "image_only" / HARD).unlink(missing_ok=True)
     run(out / "image_only", False, sizes.image_epochs, how.get("minutes"))
     model.standardise([volume.case.note for volume in train])
     for case in (volume.case for volume in train):
         warn_of_cut(model, case.case, case.note)
-    hard = _hard_places(model, train, sizes) if with_notes else None
+    hard = _hard_places(model, train, sizes, out / "image_only" / HARD)
     run(out, with_notes, sizes.epochs, how.get("minutes"), hard=hard)
     return model
 
@@ -153,11 +158,15 @@ def false_alarms(model: TextGuided, volume: Prepared, sizes: Settings) -> np.nda
 
 
 def _hard_places(
-    model: TextGuided, volumes: Sequence[Prepared], sizes: Settings
+    model: TextGuided, volumes: Sequence[Prepared], sizes: Settings, kept: Path
 ) -> list[np.ndarray]:
-    """False alarms in every volume; one that is given twice is looked at once."""
-    each = {volume.case.case: volume for volume in volumes}
-    found = {name: false_alarms(model, volume, sizes) for name, volume in each.items()}
+    """False alarms in every volume; ``kept`` beside the network that raised them, by case."""
+    found = dict(np.load(kept)) if kept.is_file() else {}
+    for volume in volumes:
+        if volume.case.case not in found:
+            found[volume.case.case] = false_alarms(model, volume, sizes)
+    with written_whole(kept) as part:
+        np.savez_compressed(part, **found)
     return [found[volume.case.case] for volume in volumes]
 
 

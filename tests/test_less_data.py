@@ -135,6 +135,29 @@ def trained_on(run):
     return about["steps"], len(about["history"])
 
 
+def test_both_of_a_pair_look_again_at_the_same_false_alarms(tmp_path, parts, monkeypatch):
+    """Else the network with notes would win by patches that its rival never saw."""
+    drawn = []
+
+    class Recorded(NotedPatches):
+        def __init__(self, *where, **how):
+            drawn.append(how.get("hard"))
+            super().__init__(*where, **how)
+
+    monkeypatch.setattr(text3d, "NotedPatches", Recorded)
+    text3d.language_model_for(tmp_path, TINY, 0)
+    pair = less_data.train_pair(parts, tmp_path / "pair", TINY, 0, tmp_path)
+    first, without, resumed, with_notes = drawn
+    assert first is None and resumed is None
+    start = less_data.start_of(tmp_path / "pair")
+    text3d.load_weights(pair["image only"], start / "best.safetensors")
+    for volume, one, other in zip(parts[0], without, with_notes, strict=True):
+        found = text3d.false_alarms(pair["image only"], volume, TINY)
+        np.testing.assert_array_equal(one, found)
+        np.testing.assert_array_equal(other, found)
+    assert any(map(len, without)), "a network of few steps has false alarms"
+
+
 def test_a_pair_has_the_same_start_and_as_many_steps_and_lends_its_start(tmp_path, parts):
     train, val, _ = parts
     text3d.language_model_for(tmp_path, TINY, 0)
