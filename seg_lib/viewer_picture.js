@@ -80,18 +80,17 @@ function render({ model, el }) {
   function showFetched(index) {
     show(...frames.get(index));
     waiting = null;
-    model.send({ index, move: ++move });
     clearTimeout(resting);
     resting = setTimeout(() => model.send({ rest: true }), REST_MS);
-    fetchAhead();
+    fetchAhead({ index, move: ++move });
   }
 
-  function fetchAhead() {
-    for (const index of AHEAD.map((steps) => here.index + way * steps)) {
-      if (index < 0 || index >= here.n_slices || frames.has(index) || asked.has(index)) continue;
-      asked.add(index);
-      model.send({ ahead: index });
-    }
+  // In one message, because each costs the kernel more than a slice: what is shown, what to fetch.
+  function fetchAhead(shown = {}) {
+    const unknown = (i) => i >= 0 && i < here.n_slices && !frames.has(i) && !asked.has(i);
+    const ahead = AHEAD.map((steps) => here.index + way * steps).filter(unknown);
+    ahead.forEach((index) => asked.add(index));
+    if (ahead.length || "index" in shown) model.send({ ...shown, ahead });
   }
 
   function keep({ ahead }, [frame]) {

@@ -66,11 +66,11 @@ class Controls:
         """Do what mouse and keys over the picture ask for (viewer_picture.js sends it)."""
         viewer = self.viewer
         if "ahead" in message:
-            there = viewer.at_slice(message["ahead"])
-            words, frame = self._shown(there)
-            self.picture.send({"ahead": words}, buffers=[frame])
-        elif "index" in message:
-            self._follow(message["index"], message["move"])
+            for index in message["ahead"]:
+                words, frame = self._shown(viewer.at_slice(index))
+                self.picture.send({"ahead": words}, buffers=[frame])
+            if "index" in message:
+                self._follow(message["index"], message["move"])
         elif "rest" in message:
             self.refresh()
         elif "under" in message:

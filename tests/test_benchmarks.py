@@ -17,7 +17,7 @@ def test_readme_and_guides_are_generated_from_the_results():
 def test_the_benchmark_on_real_nodules_in_small(lidc_nodules, tmp_path):
     words = ["--data", few_nodules(lidc_nodules, tmp_path / "data")]
     words += ["--out", tmp_path, "--figures", tmp_path]
-    words += ["--runs", tmp_path / "runs", "--folds", 0, "--epochs", 8, "--upscale", 1]
+    words += ["--runs", tmp_path / "runs", "--folds", 0, "--epochs", 2, "--upscale", 1]
     done = run("real_nodules_2d.py", *words, "--precision", "no")
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "real_nodules_2d_centred_resnet18_unet.json").read_text())

@@ -325,7 +325,7 @@ def test_a_slice_fetched_in_advance_is_the_one_shown_later(viewer, controls):
     controls.picture.send = lambda content, buffers: ahead.append((content["ahead"], *buffers))
     controls.picture.observe(lambda change: shown.append(change.new), "words")
     here, voxel = viewer.view, list(viewer.voxel)
-    controls.hear({"ahead": here.index + 1})
+    controls.hear({"ahead": [here.index + 1]})
     assert (viewer.view, viewer.voxel, shown) == (here, voxel, [])  # nobody has moved
     viewer.scroll(1)
     words, frame = ahead[0]
@@ -336,7 +336,7 @@ def test_a_slice_fetched_in_advance_is_the_one_shown_later(viewer, controls):
 def test_a_slice_that_the_browser_shows_is_not_sent_again(viewer, controls):
     sent = []
     controls.picture.observe(lambda change: sent.append(change.name), ["frame", "words"])
-    controls.hear({"index": 3, "move": 7})
+    controls.hear({"index": 3, "move": 7, "ahead": []})
     assert sent == [] and (viewer.view.index, controls.index.value) == (3, 3)
     controls.hear({"rest": True})  # now the page would show slice 3 again if it were reloaded
     assert sorted(sent) == ["frame", "words"]
