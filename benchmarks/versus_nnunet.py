@@ -40,6 +40,7 @@ from seg_lib.multitask_scores import score_case
 HERE = Path(__file__).parent
 OURS = "seg_lib, as lesson 17"
 SAME_STEPS = "nnU-Net, network of our size, as many steps"
+AS_PLANNED = "nnU-Net, as it plans itself, as long"
 COSTS = ("seconds", "steps", "patches", "parameters")
 MEASURES = ("dice", "lesion_dice", "lesion_hd95_mm")
 THEIR_WAYS = {"nnU-Net, mirror images": True, "nnU-Net": False}
@@ -121,19 +122,23 @@ def quality_row(rows: list[dict], ours: list[dict], cost: dict) -> dict:
     return found
 
 
-def train_theirs(nnunet: NnUnet, sizes: Settings, cost: dict, cases: list[Case], seed: int) -> dict:
+def train_theirs(
+    nnunet: NnUnet, words: argparse.Namespace, cost: dict, cases: list[Case]
+) -> dict[str, dict]:
     """The three trainings of nnU-Net, each done once: what it cost and where it lies."""
-    small, work, found = our_network(sizes), nnunet.work, {}
+    small, work, found = our_network(pancreas_runs.lesson(words)), nnunet.work, {}
     trainings = {
         SAME_STEPS: (small, cost["steps"], None),
         "nnU-Net, network of our size, as long": (small, None, cost["seconds"]),
-        "nnU-Net, as it plans itself, as long": (None, None, cost["seconds"]),
+        AS_PLANNED: (None, None, cost["seconds"]),
     }
+    if words.only_our_size:
+        del trainings[AS_PLANNED]
     for number, (name, (network, steps, seconds)) in enumerate(trainings.items()):
         results = f"results_{number}"
         kept, out = work / f"{results}.json", work / "predicted" / results
         if not kept.is_file():
-            order = {"network": network, "steps": steps, "seconds": seconds, "seed": seed}
+            order = {"network": network, "steps": steps, "seconds": seconds, "seed": words.seed}
             done = nnunet.ask("train", results, **order)
             nnunet.predict(results, done["folder"], cases, out, True)
             write_text(kept, json.dumps(done | {"predicted": str(out)}))
@@ -175,6 +180,8 @@ def asked() -> argparse.Namespace:
     parser.add_argument("--timed", type=int, default=8, help="cases for the seconds")
     parser.add_argument("--rounds", type=int, default=3, help="of the seconds")
     parser.add_argument("--threads", type=int, default=2)
+    words = "leave out the network that nnU-Net plans: 20 of its steps may take an hour"
+    parser.add_argument("--only-our-size", action="store_true", help=words)
     return parser.parse_args()
 
 
@@ -191,7 +198,7 @@ def main() -> None:
     out = words.work / "predicted" / "ours"
     predict_ours(pancreas_runs.network(words), cases, how, sliding_for(sizes.patch), out)
     ours = judged(cases, out)
-    theirs = train_theirs(nnunet, sizes, cost, cases, words.seed)
+    theirs = train_theirs(nnunet, words, cost, cases)
     result = {"cases": [len(parts[0]), len(parts[1]), len(cases)], "machine": machine()}
     result |= {"plan": json.loads(plan.read_text()), "table": {OURS: quality_row(ours, ours, cost)}}
     for name, done in theirs.items():
