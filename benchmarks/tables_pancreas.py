@@ -72,7 +72,7 @@ def versus() -> str:
     about = result["machine"]
     note = (
         f"{train} cases to train, {val} to validate, n = {judged} of another seed to judge; one "
-        f"seed; {about['threads']} threads of {about['processor']}. nnU-Net 2.8.1 planned patches "
+        f"seed; threads: {about['threads']} of {about['processor']}. nnU-Net 2.8.1 planned patches "
         f"of {' x '.join(map(str, result['plan']['patch_size'][::-1]))} voxels for itself."
     )
     return f"{markdown_table(rows)}\n\n{note}\n\n{_seconds(result['seconds'])}"
