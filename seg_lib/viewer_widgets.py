@@ -66,11 +66,7 @@ class Controls:
         """Do what mouse and keys over the picture ask for (viewer_picture.js sends it)."""
         viewer = self.viewer
         if "ahead" in message:
-            for index in message["ahead"]:
-                words, frame = self._shown(viewer.at_slice(index))
-                self.picture.send({"ahead": words}, buffers=[frame])
-            if "index" in message:
-                self._follow(message["index"], message["move"])
+            self._send_ahead(**message)
         elif "rest" in message:
             self.refresh()
         elif "under" in message:
@@ -108,8 +104,13 @@ class Controls:
                 self.picture.words, self.picture.frame = self._shown(self.viewer)
         self._set_widgets()
 
-    def _follow(self, index: int, move: int) -> None:
-        """Go to a slice that the browser shows already."""
+    def _send_ahead(self, ahead: list[int], index: int | None = None, move: int = 0) -> None:
+        """Send slices in advance; then go to ``index``, which the browser shows already."""
+        for there in ahead:
+            words, frame = self._shown(self.viewer.at_slice(there))
+            self.picture.send({"ahead": words}, buffers=[frame])
+        if index is None:
+            return
         self._sending, self._move = False, move
         try:
             self.viewer.change(index=index)
