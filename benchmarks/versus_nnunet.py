@@ -180,8 +180,8 @@ def asked() -> argparse.Namespace:
     parser.add_argument("--timed", type=int, default=8, help="cases for the seconds")
     parser.add_argument("--rounds", type=int, default=3, help="of the seconds")
     parser.add_argument("--threads", type=int, default=2)
-    words = "leave out the network that nnU-Net plans: 20 of its steps may take an hour"
-    parser.add_argument("--only-our-size", action="store_true", help=words)
+    why = "leave out the network that nnU-Net plans: 20 of its steps may take an hour"
+    parser.add_argument("--only-our-size", action="store_true", help=why)
     return parser.parse_args()
 
 

@@ -162,11 +162,11 @@ def _hard_places(
 ) -> list[np.ndarray]:
     """False alarms in every volume; ``kept`` beside the network that raised them, by case."""
     found = dict(np.load(kept)) if kept.is_file() else {}
-    for volume in volumes:
-        if volume.case.case not in found:
-            found[volume.case.case] = false_alarms(model, volume, sizes)
-    with written_whole(kept) as part:
-        np.savez_compressed(part, **found)
+    new = {v.case.case: v for v in volumes if v.case.case not in found}
+    found |= {name: false_alarms(model, volume, sizes) for name, volume in new.items()}
+    if new:
+        with written_whole(kept) as part:
+            np.savez_compressed(part, **found)
     return [found[volume.case.case] for volume in volumes]
 
 

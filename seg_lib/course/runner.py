@@ -150,7 +150,7 @@ def _slow_machine(sizes: Settings, over: float) -> bool:
     """Whether a lesson took ``over`` times too long only because the whole machine is slow."""
     from seg_lib.costs import slowness  # torch, 2 s: only for who is late
 
-    precision = dict(sizes.sizes).get("precision", "no")
+    precision = sizes.sizes.get("precision", "no")
     return sizes.profile in ON_CPU and over <= slowness(precision)
 
 
