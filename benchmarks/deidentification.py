@@ -38,7 +38,10 @@ TITLE = re.compile(
 OLDEST = re.compile(r"(?i)ninet|hundred|nonagen|centen")
 HERE = Path(__file__).parent
 HELD_OUT_NOTES = HERE / "held_out_notes.json.gz"
+STYLES = ("british", "american", "european", "asian_african")
+STYLES += ("telegraphic", "forms", "specialists", "narrative")
 FILES = {f"{nth} author": HERE / f"notes_{nth}_author.json.gz" for nth in ("third", "fourth")}
+FILES |= {style.replace("_", " and "): HERE / f"notes_{style}.json.gz" for style in STYLES}
 BEFORE = HERE / "results" / "deidentification_before.json"
 HELD_OUT = (
     "The held-out set has another author, who had not seen the rules: 95 % "
@@ -67,7 +70,9 @@ def read_notes(path: Path) -> tuple[list[Note], dict]:
             title = TITLE.match(value) if kind.lower() == "name" else None
             changed["titles_left_out"] += bool(title)
             spans.append((start + (title.end() if title else 0), end, kind))
-        terms, known = [tuple(term) for term in item["terms"]], list(item["known"].values())
+        terms, known = [tuple(term) for term in item["terms"]], []
+        for values in item["known"].values():
+            known += values if isinstance(values, list) else [values]
         notes.append(Note(item["text"], spans, terms, [str(value) for value in known if value]))
     return notes, changed
 
@@ -177,7 +182,7 @@ def told_before(out: Path = BEFORE) -> str:
     clauses = []
     for stage, sets in json.loads(out.read_text()).items():
         recalls = [f"{found['recall']:.3f} ({name})" for name, found in sets.items()]
-        clauses.append(f"{stage}: {' and '.join(recalls)}")
+        clauses.append(f"{stage}: {', '.join(recalls)}")
     return f"Recall of sets that neither had met, {'; '.join(clauses)}. "
 
 

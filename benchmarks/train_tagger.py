@@ -35,7 +35,7 @@ SYLLABLES = ["ba", "de", "fo", "gri", "hul", "jas", "kem", "lor", "mi", "nuk", "
 SYLLABLES += ["ros", "si", "tav", "ul", "vor", "wex", "ya", "zan"]
 OF_A_WORD = re.compile(r"(?:-?\d|[<>])w=(.+?)(?:=.)?$")
 CASED, HIDDEN, CUT = 0.1, 0.5, 0.3
-NOTES, RARE, EPOCHS, BATCH, RATE, PENALTY = 200, 10, 3, 512, 0.15, 2e-5
+NOTES, RARE, EPOCHS, BATCH, RATE, PENALTY = 200, 10, 6, 512, 0.15, 1e-5
 
 
 def training_sets(without: str = "") -> dict[str, list[Note]]:

@@ -8,12 +8,13 @@ Of a volume (X, Y, Z) in HU, RAS, for a 3D network:
 4. threshold: mask (X, Y, Z)
 
 Nearly all of the time is spent in the network, so what counts is how it is run: several windows at
-once (a single float32 window misses the fast convolutions of a CPU), bfloat16 where its small loss
-of precision is accepted, fewer windows through the crop, and none for windows of nothing but air.
+once (the smaller they are, the more), bfloat16 where its small loss of precision is accepted,
+fewer windows through the crop, and none for windows of nothing but air.
 2D networks go through a volume slice by slice: `seg_lib.slice_inference`.
 """
 
 import dataclasses
+import math
 from itertools import combinations
 
 import numpy as np
@@ -47,6 +48,7 @@ __all__ = [
     "sliding_window",
 ]
 
+AT_ONCE = 2**17  # voxels; small windows alone keep a processor waiting
 AIR_LOGIT = 20.0  # p < 1e-8 where nothing but air was seen
 CHOICES = {"blend": ("constant", "gaussian"), "precision": ("no", "bf16", "fast")}
 
@@ -58,7 +60,7 @@ class SlidingWindow:
     patch: tuple[int, int, int] = (96, 96, 64)  # voxels along x, y, z, as in training
     overlap: float = 0.5  # of neighbouring windows, 0 to below 1; 0.8 costs 8 to 15 times 0.5
     blend: str = "gaussian"  # weight of a window's voxels: constant, or more in its middle
-    batch_size: int = 2  # windows at once; one misses the fast convolutions of a CPU
+    batch_size: int | None = None  # windows at once; None: as many as make `AT_ONCE` voxels
     precision: str = "no"  # no is float32; bf16 is faster; fast: bf16 where the machine has it
     flips: bool = False  # mean over the eight mirror images: eight times the work
     skip_air: bool = True  # windows that are 0 everywhere are background unseen
@@ -73,11 +75,18 @@ class SlidingWindow:
                 )
         if not 0 <= self.overlap < 1:
             raise InputError(f"SlidingWindow: overlap {self.overlap}; give 0 to below 1.")
-        if len(self.patch) != 3 or min(self.patch) < 1 or self.batch_size < 1:
+        if len(self.patch) != 3 or min(self.patch) < 1 or self.windows_at_once < 1:
             raise InputError(
                 f"SlidingWindow: patch {self.patch}, batch_size {self.batch_size}; give three "
                 "sides and a batch of at least 1."
             )
+
+    @property
+    def windows_at_once(self) -> int:
+        """The batch size, or two, or more where windows are small."""
+        if self.batch_size is not None:
+            return self.batch_size
+        return max(2, AT_ONCE // math.prod(self.patch))
 
 
 class Windows:
@@ -142,7 +151,7 @@ def sliding_window(model: nn.Module, image: Tensor, how: SlidingWindow) -> Tenso
 
     keep_memory()
     device = next((weight.device for weight in model.parameters()), torch.device("cpu"))
-    batch_size = how.batch_size
+    batch_size = how.windows_at_once
     with evaluating(model):
         while True:
             try:

@@ -45,6 +45,7 @@ from seg_lib.volumes3d import dice_ce_of_batch, labelled_parts
 
 N_CLASSES = 3  # background, pancreas, lesion
 # nnU-Net's without what rubs out the texture that tells the subtype.
+VIEWS = ((), (2,), (3,), (4,))  # a patch as it is, and mirrored along each axis
 KEEPS_TEXTURE = Augmentation3d(noise=0.0, blur=0.0, low_resolution=0.0)
 Parts = tuple[list[Prepared], list[Prepared], list[Prepared]]  # train, val, test
 
@@ -152,8 +153,8 @@ def train_multitask(
 def fit_head(model: nn.Module, volumes: Sequence[Prepared], patch: Sequence[int]) -> None:
     """Fit the head alone, on all training cases at once: a logistic regression, in seconds.
 
-    Each case is seen as in prediction, around the lesion that the network finds. Rare subtypes
-    count more, and large weights are punished (5 times their squares).
+    Each case is seen as in prediction, around the lesion that the network finds, and in mirror
+    images. Rare subtypes count more, and large weights are punished (by their squares, each view).
 
     Args:
         model: see `MultitaskUNet3d`; its segmentation stays as it is.
@@ -162,13 +163,14 @@ def fit_head(model: nn.Module, volumes: Sequence[Prepared], patch: Sequence[int]
     """
     device = next(model.parameters()).device
     found = subtypes_of(volume.case for volume in volumes)
-    truth = torch.tensor(found, device=device)
+    truth = torch.tensor(found, device=device).repeat_interleave(len(VIEWS))
     weights = torch.from_numpy(class_weights(found)).to(device)
     rows, how = [], sliding_for(patch)
     with evaluating(model), torch.no_grad():
         for volume in volumes:
             labels = one_lesion(sliding_window(model, as_batch(volume), how))
-            maps = model.unet.encode(lesion_patch(volume.image, labels, patch).to(device))
+            seen = lesion_patch(volume.image, labels, patch).to(device)
+            maps = model.unet.encode(torch.cat([seen.flip(axes) for axes in VIEWS]))
             rows.append(model.head.pool(*model.seen(maps, model.unet.decode(maps))))
         pooled, head = torch.cat(rows), model.head
         head.mean.copy_(pooled.mean(0))
@@ -182,7 +184,7 @@ def fit_head(model: nn.Module, volumes: Sequence[Prepared], patch: Sequence[int]
     def loss() -> Tensor:
         optimizer.zero_grad()
         wrong = F.cross_entropy(decide(inputs), truth, weights, reduction="sum")
-        total = wrong + 5 * (decide.weight**2).sum()
+        total = wrong + len(VIEWS) * (decide.weight**2).sum()
         total.backward()
         return total
 

@@ -19,6 +19,7 @@ from seg_lib.errors import InputError, Interrupted
 from seg_lib.files import write_text
 from seg_lib.model_card import write_card
 from seg_lib.models import build_model
+from seg_lib.models.presets import fast_layout
 from seg_lib.multitask import multitask_parts, train_multitask
 from seg_lib.multitask_scores import score_multitask
 from seg_lib.predictions import (
@@ -37,7 +38,9 @@ from seg_lib.volumes3d import score_on_volumes, train_volumes, volumes3d_parts
 
 def build_as_told(about: dict[str, Any], _: Path) -> nn.Module:
     """The network of a checkpoint, without its weights."""
-    return build_model(about["network"], **about.get("sizes", {}))
+    network = about["network"]
+    model = build_model(network, **about.get("sizes", {}))
+    return model.to(memory_format=fast_layout(network))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -63,6 +63,12 @@ def test_the_batch_does_not_change_the_answer():
     assert (found[0] - found[1]).abs().max() < 1e-4 and (found[0] - found[2]).abs().max() < 1e-4
 
 
+def test_small_windows_go_more_at_once_and_large_ones_two():
+    at_once = {side: SlidingWindow((side,) * 3).windows_at_once for side in (16, 32, 64, 160)}
+    assert at_once == {16: 32, 32: 4, 64: 2, 160: 2}
+    assert SlidingWindow((16,) * 3, batch_size=1).windows_at_once == 1
+
+
 def test_bf16_is_near_and_the_result_float32():
     torch.manual_seed(0)
     network = UNet3d(features=(4, 8), blocks=(1, 1))

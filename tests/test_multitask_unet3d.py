@@ -88,9 +88,9 @@ def test_the_gradient_of_the_subtype_reaches_the_encoder_but_not_the_decoder():
 
 def test_the_head_is_too_small_to_learn_cases_by_heart():
     network = build_model("multitask_unet3d", **sizes_for("multitask_unet3d", 0, "small"))
-    assert sum(weight.numel() for weight in network.head.parameters()) == (4 * 8 + 1) * 3
+    assert sum(weight.numel() for weight in network.head.parameters()) == (4 * (8 + 16) + 1) * 3
     source = build_model("multitask_unet3d")
-    assert sum(weight.numel() for weight in source.head.parameters()) == (4 * 32 + 1) * 3
+    assert sum(weight.numel() for weight in source.head.parameters()) == (4 * (32 + 64) + 1) * 3
 
 
 def test_without_lesion_it_pools_everywhere_and_stays_finite():

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from seg_lib.data import phantom_body
 from seg_lib.data.phantom_anatomy import (
     LUNG_BOX_MM,
     Anatomy,
@@ -107,6 +108,21 @@ def test_partial_volume_keeps_areas():
     tube = np.array([[-30, 0, 0, 30, 0, 0, 4, 4]], dtype=np.float32)
     length = cover_of_tubes(tube, cube(15.0, 1.0)).sum() / (np.pi * 4**2)
     assert length == pytest.approx(30.0, rel=0.02)
+
+
+def test_tubes_drawn_together_are_those_drawn_one_by_one(monkeypatch):
+    who, grid = Patient(np.random.default_rng(5)), cube(60.0, 2.0)
+    found = []
+    for small in (0, 100, 10**9):  # voxels of the boxes that are drawn together
+        monkeypatch.setattr(phantom_body, "SMALL_BOX", small)
+        found.append(cover_of_tubes(who.vessels, grid))
+    assert 0 < found[0].mean() < 1
+    assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
+
+
+def test_no_tube_in_the_grid_covers_nothing():
+    far = np.array([[500, 0, 0, 530, 0, 0, 4, 4]], dtype=np.float32)
+    assert not cover_of_tubes(far, cube(15.0, 1.0)).any()
 
 
 @pytest.mark.parametrize("step_mm", [0.7, 2.0])

@@ -19,13 +19,22 @@ ORDINAL \d{1,2}(?i:st|nd|rd|th)?
 NTH     \d{1,2}(?i:st|nd|rd|th)
 WORDDAY (?:(?:twenty|thirty)[ -])?(?:first|second|third|fourth|fifth|sixth|seventh|eighth|ninth
         |tenth|eleventh|twelfth|(?:thir|four|fif|six|seven|eigh|nine)teenth|twentieth|thirtieth)
-UPTO    (?:\d{1,2}(?:st|nd|rd|th|\.)?(?: ?[-–/&] ?| to | and | or ))?
+UPTO    (?:\d{1,2}(?:st|nd|rd|th|\.)?(?: ?[-–/&] ?| to (?:the )?| and | or ))?
 YEAR    (?:['’]\d\d|\d{4})\b
 YEAR4   (?:19|20)\d\d
 YY      (?:<YEAR>|\d\d\b(?! ?<UNITS>))
-CLOCK   (?:(?:T|,? (?:at |AT |@ )?)(?:\d{1,2} ?[ap]m\b|\d{1,2}:\d\d(?::\d\d
-        (?:\.\d{1,6})?)?(?: ?[ap]\.?m\b
-        |Z|[+-]\d\d:?\d\d)?))?
+CLOCK   (?:(?:[Tt]|,?\s(?:at |AT |@ ?)?)(?:\d{1,2} ?[apAP][mM]\b|\d{1,2}[:.][0-5]\d(?::\d\d
+        (?:\.\d{1,6})?)?(?: ?[apAP]\.?[mM]\b|Z|h\b
+        |[+-]\d\d:?\d\d)?(?!\d|\.\d| ?<UNITS>)|[0-2]\d[0-5]\d ?[hH](?:rs)?\b))?
+WORDYEAR (?:two thousand|twenty|nineteen)(?:[ -](?:and )?(?:twenty|thirty|forty|fifty|sixty|seventy
+        |eighty|ninety|oh))?(?:[ -]?(?:and )?(?:one|two|three|four|five|six|seven|eight|nine|ten
+        |eleven|twelve|\w{3,5}teen))?
+DIGIT   (?:(?:double|treble|triple)[ -])?(?:oh|zero|nought|one|two|three|four|five|six|seven|eight
+        |nine)
+FOREIGN Januar[iy]?|Febru[ae]r[iy]?|Marz|Maart|Juni|Juli|August[ou]s?|Okto[bv]er|Dezember
+        |Janvier|Fevrier|Mars|Avril|Juin|Juillet|Aout|Octobre|Decembre|Enero|Febrero|Marzo|Abril
+        |Mayo|Junio|Julio|Agosto|Octubre|Noviembre|Diciembre|Gennaio|Febbraio|Aprile|Maggio|Giugno
+        |Luglio|Settembre|Ottobre|Dicembre|Mai|Mei
 NUMERIC (?:-\d{1,2}-| ?/ ?\d{1,2} ?/ ?|\. ?\d{1,2}\. ?)
 DM      (?:<M0>/<D0>|<D0>/<M0>)(?![\w/]|[.,]\d)(?!<COUNT>)
 D0      (?:0?[1-9]|[12]\d|3[01])
@@ -47,7 +56,7 @@ FLAT    (?:Flat|Apt|Apartment|Suite|Ste|Unit|Lot|Room|Tower|Building|Bldg|House|
 WHERE   (?:,? [A-Z]{2},? \d{5}(?:-\d{4})?)
 DOOR    (?:No\. ?)?\d{1,5}(?:[-/–]\d{1,5})? ?[A-Za-z]?,?
 FREE    (?:[^\n.;]|\.(?=[^ \n])|(?<=St)\.|(?<=Ave)\.|(?<=Apt)\.|(?<=Rd)\.|(?<=No)\.){3,90}
-AREA    (?:\(\d{2,5}\)[ .-]?|\d{2,5}[ ./-])
+AREA    (?:\(\d{2,5}\)[ .-]?|0\d{1,4} [-/–] |\d{2,5}[ ./-])
 EXT     (?:,? ?(?i:ext|x|extension)\.? ?\d{1,6})?
 SEP     (?:[ ./-]|\)[ /-]?| ?\((?:0\) ?)?| [-/] )?
 DIGITS  (?:[ -]?\d[\w-]{0,8}\b(?! ?<UNITS>)){0,5}

@@ -33,7 +33,16 @@ URL     ~[:-]\w\w[:-]\w\w[:-]|\w:\w*: (?i)(?<![\w:.])(?:[\da-f]{1,4}[:-]){5,7}[\
 URL     ~:: (?i)(?<![\w:.])(?:[\da-f]{1,4}:){0,6}:(?:[\da-f]{1,4}:){0,6}[\da-f]{1,4}(?:/\d{1,3})?
         (?![\w:])
 URL     LOGIN (?i)(?: ?(?:name|id|handle))?(?:\s?[:=]\s?| (?=\S{0,20}[\d._]\w))([\w.-]{3,40})
-DATE    9 \d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:\b|(?=T))<CLOCK>
+DATE    9 \d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:\b|(?=[Tt]\d))<CLOCK>|<YEAR4>\. \d{1,2}\. \d{1,2}\b\.?
+DATE    9 \d{1,2}\.(?i:[ivx]{1,4})\.(?:<YEAR4>|\d\d\b)|\d{1,2} [IVX]{1,4} <YEAR4>|<D0>\.[IVX]{1,4}\.
+DATE    9 <D0>/<M0>-(?:0\d|1\d|2[0-6]|<YEAR4>)\b|<D0> ([./]) <M0> \1 (?:<YEAR4>|\d\d\b)
+DATE    9 <NTH> day of <ANYMON>(?:,? <YEAR>)?
+DATE    9 <D0>\.?(?: de)? (?i:<FOREIGN>)\b(?:\.?(?: de)? <YEAR>)?
+DATE    9 <ORDINAL>(?: of)? (?i:ja|fe|ma|ap|ju|au|ag|se|oc|no|de)[a-z]{2,8},? <YEAR4>\b
+DATE    ~(?i:[jfmasond][a-z]{3,9}.\d) \b(?i:ja|fe|ma|ap|ju|au|ag|se|oc|no|de)[a-z]{2,8}
+        <ORDINAL>,? <YEAR4>\b
+DATE    ~(?i:thousand|twenty|nineteen) (?i)\b(?:(?:the )?<WORDDAY>(?: of)? )?<ANYMON>(?:,? (?:the )?
+        <WORDDAY>)?(?: of)?,? <WORDYEAR>\b
 DATE    9 (?:\d{1,2}(?:[./]\d{1,2})?\.? ?[-–] ?)?\d{1,2}<NUMERIC>(?:\d{4}|\d{2})\b(?! ?<UNITS>)
         <CLOCK>
 DATE    9 (?:0[1-9]|[12]\d|3[01]) (?:0[1-9]|1[0-2]) <YEAR4>\b|\d{1,2}[./-] ?[IVX]{1,4}[./-] ?
@@ -79,13 +88,23 @@ DATE    DATED \.?\s?:?\s?(\d{1,2} \d{1,2} (?:\d{4}|\d\d)\b|\d{1,2}\.\d{1,2}\.(?!
         |\d{1,2}-\d{1,2}\b(?! ?<UNITS>|[-/]))
 ID      NUMBERED (?i)['’]?s?\.?(?: plan)?(?:[ -]?(?:number|no\.?|num|nr\.?|id|plate|plan|code
         |#)){0,3}\s?[:#=-]?\s?(<CODE>)
-ID      9 \d{3}-\d{2}-\d{4}\b|\d{2,}[-/]\d{4,}\b(?! ?<UNITS>)|\d{6}-\d{4}\b
+ID      9 \d{3}-\d{2}-\d{4}\b|\d{2,}[-/]\d{4,}(?:-\d{1,4})?\b(?! ?<UNITS>)|\d{6}-\d{4}\b
         |\d{3}\.\d{4}\.\d{4}\.\d\d\b
 ID      9 (?<![\d.,-])\d{5,}(?![.,]?\d)(?!<TAKEN>)|[012](?:\.\d{1,40}){4,24}\b
 ID      9 \d{2,4}(?:-\d{2,4}){1,3}-[A-Z]\b|\d{3,}/\d{2,}/\d{2,}\b
 ID      ~(?i:last.four|gate|door|safe) (?i)\b(?:last four|(?:gate|door)(?: code)?|key ?safe
         (?: code)?):? (\d{4,8})\b
 ID      9U IMG_\w{4,30}|\d{4} \d{5} \d(?: ?/ ?\d)?\b|[A-Z]{2}\.\d/\d{3,9}\b
+ID      9 \d{4} \d{3}\b(?! ?<UNITS>|[ -]\d)|\d{7} [A-Z]\b|\d\d\.\d\d\.(?:\d{3}\b|\d\d-\d{3}\.\d\d)
+ID      9 \d{4,6}/(?:[012]?\d)\b(?! ?<UNITS>|[/.,]\d)|\d{2}[A-Z]{0,2}[-:][A-Z]{1,2}-?\d{4,6}\b
+ID      9 \d{2}[A-Z]-\d{5}\b|\d[A-Z]\d\d-\d{5}\b|\d{4}-\d{3}[A-Z]\b|\d\d-[A-Za-z]{1,2}-\d{4,6}\b
+ID      U [A-Z]{1,4}-?\d{2,5}[./-]\d{2,5}(?:\.\d\d)?\b(?! ?<UNITS>)
+ID      U [A-Z] (?:\d{4}-\d\d|\d\d/\d{4})\b
+ID      U [A-Z]{3}[ -]\d{3}[ -]\d{3}\b|[A-Z]{1,3}\d{6,9}\(\d\)|S?X{4}\d{3}[A-Z]\b|X{4} X{4} \d{4}\b
+ID      ~[a-z]\d{5} \b[a-z]{1,4}\d{5,9}[a-z]?\b|\b[A-Z]{2}_\d\d_\d{3}\b
+PHONE   ~(?i:\bex.{0,8}\d) (?i)\b(?:ext?n?|extension)\.? ?\d{2,6}\b
+PHONE   ~(?i:double|zero|\boh\b|four) (?i)\b(?:<DIGIT>[ ,-]{1,2}){5,14}<DIGIT>\b
+PHONE   9 0\d{2,4} ?[/–-] ?\d{2,3}(?: \d{2,3}){1,3}\b|(?<![\d./-] )\d-\d{4}\b(?!-| ?<UNITS>)
 PHONE   9 [689]\d{3} \d{4}\b(?! ?<UNITS>)
 ADDRESS ~(?i:rural.route|county.road)|\b[NSEW]\.?.\d|\b[A-Z][a-z]+(?:.Wales
         |.Australia)?,?.\d{4}\b (?:\d{1,5} )?(?i:Rural Route|County Road) \d{1,3}\b|\b
@@ -104,10 +123,11 @@ ID      ~[\da-f]{16}|-[\da-f]{4}- (?i)\b[\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}
 ID      9U (?=(?:[A-Z-]{0,9}\d){4})[A-Z\d]{2,8}(?:-[A-Z\d]{2,8}){2,6}\b
 ID      9U (?=\d{0,19}[A-Z])(?=(?:[A-Z]{0,9}\d){4})[A-Z\d]{8,24}\b
 PHONE   + (?:\(?\+|00(?=[1-9]))(?=(?:\D{0,3}\d){7})\d{1,3}\)?(?:<SEP>\d{1,12}){1,7}\b<EXT>
-PHONE   + (?<![\d.])(?:\+?\d{1,3}[ .-]?)?<AREA>\d{3,4}(?:[ .-]?\d{2,5}){1,4}\b(?! 000)<EXT>
+PHONE   + (?<![\d.])(?:\+?\d{1,3}[ .-]?)?<AREA>\d{3,4}(?:[ .-]?\d{2,5}){1,4}
+        (?:\b(?! 000)|(?=x\d))<EXT>
 PHONE   9 (?<![\d.])0\d(?:[ .-]\d\d){4}\b|\d{5} \d{5,6}\b|(?:1-)?8\d\d-[A-Z]{3,10}\b|\d{3} (?:CARE
         |HELP|CALL)\b
-PHONE   PHONES (?i)(?:\s?(?:no\.?|number|at|on|is|under)){0,2}[.:#]*\s?#?(\+?\(?\d{1,5}(?:
+PHONE   PHONES (?i)(?:\s?(?:no\.?|number|at|on|is|under)){0,2}[.:#]*\s?#?(p?\+?\(?\d{1,5}(?:
         <SEP>\d{1,12}){1,6}|\(?\d{3,15})<EXT>
 PHONE   ~\bx\d (?<![\d ] )\bx\d{4,5}\b
 ADDRESS BOX (?i) ?#?[A-Z]?\d[\d ]*(?:, <CAP>)?
@@ -154,6 +174,14 @@ AGE     ~(?i:hundred) (?i)\b(?:lived to|aged|turned|reached)(?: be)? ((?:one|a) 
         (?: and [a-z]{3,8})?)\b
 AGE     ~19[0-3]\d 19[0-3]\d, (9\d|10\d)\b(?=[,.;)])
 AGE     ~Was.\d Was (9\d|1[01]\d) at\b
+AGE     9 ((?:9\d|1[01]\d)(?:st|nd|rd|th)) (?:birthday|year\b)
+AGE     ~[09]0s (?i)\b(?:his|her|their|my|your)(?: (?:early|mid|late))?[ -](90s|100s)\b
+AGE     ~(?i:hundred) (?i)\b((?:one|a) hundred(?: and)? (?:one|two|three|four|five|six|seven|eight
+        |nine|ten))\b(?! ?(?:<UNITS>|per|times|steps|met|hundred|thousand|percent|beats|pounds))
+AGE     ~[a-zA-Z.]\s(?:9|1[01])\d (?i)\b(?:you(?: are|['’]re)|I(?: am|['’]m)|s?he(?:['’]ll
+        | will| shall) be|I (?:shall|will) be|being|is now|aet\.?|(?:alive|outlives \w{2,12}|going
+        |died|dead|death|still) at|(?:lived|gets?|live|made it) to|\bd\.) (9\d|1[01]\d)\b(?![./%\d-]
+        |,\d| ?<UNITS>| ?(?:bpm|mmol|g/|over|percent))
 AGE     ~(?i:narian) (?i)\b(?:nonagenarian|(?:super)?centenarian)s?\b
 """
 

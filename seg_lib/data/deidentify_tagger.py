@@ -33,7 +33,7 @@ CLASSES = ("O", "NAME", "HOSPITAL", "ADDRESS", "DATE", "ID", "AGE")
 RULES = {"DATE": "1", "ID": "2", "PHONE": "3", "EMAIL": "4", "URL": "5"}
 RULES |= {"ADDRESS": "6", "NAME": "7", "AGE": "8"}
 # Taken: what is an identifier with the higher probability, and beside it what is with the lower.
-NAMES, NUMBERS, COMMON = (0.3, 0.1), (0.7, 0.4), (0.5, 0.2)
+NAMES, NUMBERS, OLD_AGES, COMMON = (0.3, 0.1), (0.7, 0.4), (0.5, 0.4), (0.5, 0.2)
 WEIGHTS = Path(__file__).with_suffix(".txt")
 PLACES = range(-3, 4)
 COMMON_KINDS = "lvabcdk"  # of English and of medicine
@@ -177,7 +177,7 @@ def _limits(word: str, kind: str, drug: bool) -> tuple[float, float]:
     if not word[-1].isalnum():
         return 2, NAMES[1]
     if not word.isalpha() and any(map(str.isdigit, word)):
-        return NUMBERS
+        return OLD_AGES if OLDEST.fullmatch(word) else NUMBERS
     return COMMON if drug or kind in COMMON_KINDS else NAMES
 
 

@@ -20,6 +20,7 @@ from seg_lib.data.phantom_anatomy import (
 )
 
 AIR_HU = -1000.0
+SMALL_BOX = 256  # voxels; tubes in smaller boxes are drawn together, in few steps
 BONE_PITCH_MM = 24.0  # from one rib or vertebra to the next
 RIB_DROP_MM = 115.0  # how much lower a rib ends in front than it starts at the spine
 CHEST_BOX_MM = (-138.0, 138.0), (-100.0, 96.0)  # x, y of everything inside the ribs
@@ -67,19 +68,40 @@ def cover_of_tubes(tubes: Array | list, grid: Grid, wall_mm: float = 0.0) -> Arr
     thin = radii.mean(axis=1, keepdims=True) / grid.edge_mm
     steep = 1 + np.abs(axis[:, 2:]) / np.sqrt(length_squared)
     weight = np.minimum(1, 2 * thin) ** steep / np.minimum(1, 0.5 + thin) / grid.edge_mm
-    columns = [start, radii, axis, axis / length_squared, weight, weight * grid.edge_mm]
-    rows = np.concatenate(columns, axis=1).tolist()
-    for (z0, z1, y0, y1, x0, x1), row in zip(boxes[keep].tolist(), rows, strict=True):
-        sx, sy, sz, r0, r1, ax, ay, az, ux, uy, uz, steepness, most = row
-        x = grid.x[x0:x1] - sx
-        y = (grid.y[y0:y1] - sy)[:, None]
-        z = (grid.z[z0:z1] - sz)[:, None, None]
-        along = np.minimum(np.maximum(x * ux + y * uy + z * uz, 0.0), 1.0)
-        squared = (x - along * ax) ** 2 + (y - along * ay) ** 2 + (z - along * az) ** 2
-        depth = r0 + 0.5 * grid.edge_mm - (np.sqrt(squared) - along * (r1 - r0))
+    wide = radii.astype(np.float64)
+    depth = [wide[:, :1] + 0.5 * grid.edge_mm, wide[:, 1:] - wide[:, :1]]  # at the start, and more
+    columns = [start, *depth, axis, axis / length_squared, weight, weight * grid.edge_mm]
+    boxes, rows = boxes[keep], np.concatenate(columns, axis=1, dtype=np.float32)
+    small = (boxes[:, 1::2] - boxes[:, ::2]).prod(axis=1) <= SMALL_BOX
+    for (z0, z1, y0, y1, x0, x1), row in zip(boxes[~small].tolist(), rows[~small], strict=True):
+        near = (grid.x[x0:x1], grid.y[y0:y1, None], grid.z[z0:z1, None, None])
         box = cover[z0:z1, y0:y1, x0:x1]
-        np.maximum(box, np.minimum(depth * steepness, most), out=box)
+        np.maximum(box, _cover_by_tube(row, *near), out=box)
+    z, y, x, tube = _voxels_of_boxes(boxes[small])
+    near = (grid.x[x], grid.y[y], grid.z[z])
+    np.maximum.at(cover, (z, y, x), _cover_by_tube(rows[small].T[:, tube], *near))
     return cover
+
+
+def _cover_by_tube(row: Array, x: Array, y: Array, z: Array) -> Array:
+    """Share of the voxels at x, y, z in a tube; ``row`` are 13 numbers, or arrays of numbers."""
+    sx, sy, sz, depth, widens, ax, ay, az, ux, uy, uz, steepness, most = row
+    x, y, z = x - sx, y - sy, z - sz
+    along = np.minimum(np.maximum(x * ux + y * uy + z * uz, 0.0), 1.0)
+    squared = (x - along * ax) ** 2 + (y - along * ay) ** 2 + (z - along * az) ** 2
+    inside = depth - (np.sqrt(squared) - along * widens)
+    return np.minimum(inside * steepness, most)
+
+
+def _voxels_of_boxes(boxes: Array) -> tuple[Array, Array, Array, Array]:
+    """Every voxel of boxes (N, 6), one box after the other: its z, y, x and the box's number."""
+    sides = boxes[:, 1::2] - boxes[:, ::2]
+    counts = sides.prod(axis=1)
+    number = np.repeat(np.arange(len(boxes)), counts)
+    within = np.arange(counts.sum()) - np.repeat(counts.cumsum() - counts, counts)
+    rest, x = np.divmod(within, sides[number, 2])
+    z, y = np.divmod(rest, sides[number, 1])
+    return tuple(at + boxes[number, 2 * axis] for axis, at in enumerate((z, y, x))) + (number,)
 
 
 def paint(hu: Array, cover: Array, value: float | Array) -> None:

@@ -8,7 +8,7 @@
 A plain classifier at the bottleneck sees the whole organ, has many weights and few cases, and
 learns the training cases by heart. Here the segmentation says where to look: of each chosen map
 only the mean and the spread inside the lesion and in a shell around it are kept (texture and
-margin), and one linear layer of about a hundred weights decides.
+margin), and one linear layer of a few hundred weights decides.
 
 The U-Net is the one of lesson 10, written by hand, with nnU-Net's stem, biases and thin decoder:
 with the plan of source 004 it has the 102,268,079 weights of nnU-Net's ResEnc M, and with nnU-Net's
@@ -108,7 +108,7 @@ class MultitaskUNet3d(nn.Module):
         strides: Sequence[Triple] = ((1, 1, 1), (2, 2, 1), *[(2, 2, 2)] * 4),
         kernels: Sequence[Triple] = ((3, 3, 1), *[(3, 3, 3)] * 5),
         subtypes: int = 3,
-        stages: Sequence[int] = (0,),
+        stages: Sequence[int] = (0, 1),
     ):
         super().__init__()
         self.unet = UNet3d(
