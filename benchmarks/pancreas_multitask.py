@@ -47,6 +47,7 @@ CHANGES = {  # name -> (sizes, what train_multitask is given)
     "with elastic deformation": ({}, {"augment": WISH_LIST}),
     **{kind: ({}, {"mixing": Mixing(kind)}) for kind in MIXES},
 }
+SEEDS = (0, 2)  # of the cases to train on and of those judged; 1 was seen while the head was chosen
 MEASURES = ("dice", "label1_dice", "lesion_dice", "lesion_hd95_mm")
 
 
@@ -92,12 +93,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(CHANGES), help="names of rows")
     words = parser.parse_args()
     size = settings("17", "laptop").size
-    folders = [
-        words.work / f"phantom_{seed}_{n}" for seed, n in ((0, words.cases), (1, words.judged))
-    ]
-    for seed, (folder, n) in enumerate(zip(folders, (words.cases, words.judged), strict=True)):
-        if not (folder / "cases.csv").is_file():
-            make_phantom("pancreas", n, size, seed, folder)
+    folders = []
+    for seed, n in zip(SEEDS, (words.cases, words.judged), strict=True):
+        folders.append(words.work / f"phantom_{seed}_{n}")
+        if not (folders[-1] / "cases.csv").is_file():
+            make_phantom("pancreas", n, size, seed, folders[-1])
     train, val, _ = multitask.multitask_parts(folders[0], words.work, settings("17", "laptop"), 0)
     judged = load_volumes(read_cases(folders[1]), train[0].how, multitask.N_CLASSES)
     parts = (train, val, judged)

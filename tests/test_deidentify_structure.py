@@ -159,3 +159,22 @@ def test_what_was_measured_before_the_rules_were_mended(tmp_path, monkeypatch):
     assert kept["second"]["third author"]["recall"] == 600
     (tmp_path / "y.json").write_text(json.dumps({"first": {"a": {"recall": 0.5}}}))
     assert "first: 0.500 (a)" in told_before(tmp_path / "y.json")
+
+
+def test_what_looks_like_a_number_of_a_person_and_is_none():
+    kept = "C34.11 and I26.99; bp 120/80; BP120/80; T10-12; report pT2N1M0; BL 450 ml; 5-6 weeks."
+    assert deidentify(kept) == kept
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Came on {3.vii.17}, again on {26.II.2021}, then on {10 . 7 . 21} and {12/9-23}.",
+        "Seen {the third of march two thousand and twenty four} and {6th day of June 2023}.",
+        "Labs {Septmber 5, 2013}, scan {7 Juli 2021}, biopsy {21 Jan 2018 14.38}.",
+        "Ring {oh one five nine six double eight five double six three}, {ext 4471}, pgr {p6006}.",
+        "Mother lived to {one hundred and two}; her {101st} birthday; in his {90s}; you are {94}.",
+    ],
+)
+def test_spellings_of_the_eight_styles(line):
+    assert left_and_lost(line) == ([], [])

@@ -35,12 +35,13 @@ URL     ~:: (?i)(?<![\w:.])(?:[\da-f]{1,4}:){0,6}:(?:[\da-f]{1,4}:){0,6}[\da-f]{
 URL     LOGIN (?i)(?: ?(?:name|id|handle))?(?:\s?[:=]\s?| (?=\S{0,20}[\d._]\w))([\w.-]{3,40})
 DATE    9 \d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:\b|(?=[Tt]\d))<CLOCK>|<YEAR4>\. \d{1,2}\. \d{1,2}\b\.?
 DATE    9 \d{1,2}\.(?i:[ivx]{1,4})\.(?:<YEAR4>|\d\d\b)|\d{1,2} [IVX]{1,4} <YEAR4>|<D0>\.[IVX]{1,4}\.
-DATE    9 <D0>/<M0>-(?:0\d|1\d|2[0-6]|<YEAR4>)\b|<D0> ([./]) <M0> \1 (?:<YEAR4>|\d\d\b)
+DATE    9 <D0>/<M0>-(?:0\d|1\d|2[0-6]|<YEAR4>)\b
+DATE    9 <D0> \. <M0> \. (?:<YEAR4>|\d\d\b)|<D0> / <M0> / (?:<YEAR4>|\d\d\b)
 DATE    9 <NTH> day of <ANYMON>(?:,? <YEAR>)?
 DATE    9 <D0>\.?(?: de)? (?i:<FOREIGN>)\b(?:\.?(?: de)? <YEAR>)?
 DATE    9 <ORDINAL>(?: of)? (?i:ja|fe|ma|ap|ju|au|ag|se|oc|no|de)[a-z]{2,8},? <YEAR4>\b
-DATE    ~(?i:[jfmasond][a-z]{3,9}.\d) \b(?i:ja|fe|ma|ap|ju|au|ag|se|oc|no|de)[a-z]{2,8}
-        <ORDINAL>,? <YEAR4>\b
+DATE    ~(?i:[jfmasond][a-z]{3,9}.\d) \b(?i:ja|fe|ma|ap|ju|au|ag|se|oc|no|de)[a-z]{2,8}[ ]<ORDINAL>
+        ,? <YEAR4>\b
 DATE    ~(?i:thousand|twenty|nineteen) (?i)\b(?:(?:the )?<WORDDAY>(?: of)? )?<ANYMON>(?:,? (?:the )?
         <WORDDAY>)?(?: of)?,? <WORDYEAR>\b
 DATE    9 (?:\d{1,2}(?:[./]\d{1,2})?\.? ?[-–] ?)?\d{1,2}<NUMERIC>(?:\d{4}|\d{2})\b(?! ?<UNITS>)
@@ -95,10 +96,13 @@ ID      9 \d{2,4}(?:-\d{2,4}){1,3}-[A-Z]\b|\d{3,}/\d{2,}/\d{2,}\b
 ID      ~(?i:last.four|gate|door|safe) (?i)\b(?:last four|(?:gate|door)(?: code)?|key ?safe
         (?: code)?):? (\d{4,8})\b
 ID      9U IMG_\w{4,30}|\d{4} \d{5} \d(?: ?/ ?\d)?\b|[A-Z]{2}\.\d/\d{3,9}\b
-ID      9 \d{4} \d{3}\b(?! ?<UNITS>|[ -]\d)|\d{7} [A-Z]\b|\d\d\.\d\d\.(?:\d{3}\b|\d\d-\d{3}\.\d\d)
-ID      9 \d{4,6}/(?:[012]?\d)\b(?! ?<UNITS>|[/.,]\d)|\d{2}[A-Z]{0,2}[-:][A-Z]{1,2}-?\d{4,6}\b
+ID      9 (?!<YEAR4>)\d{4} \d{3}\b(?! ?<UNITS>|[ -]\d)|\d{7} [A-Z]\b
+ID      9 \d\d\.\d\d\.(?:\d{3}\b|\d\d-\d{3}\.\d\d)
+ID      9 (?!<YEAR4>/)\d{4,6}/[012]?\d\b(?! ?<UNITS>|[/.,]\d)
+ID      9 \d{2}[A-Z]{0,2}[-:][A-Z]{1,2}-?\d{4,6}\b
 ID      9 \d{2}[A-Z]-\d{5}\b|\d[A-Z]\d\d-\d{5}\b|\d{4}-\d{3}[A-Z]\b|\d\d-[A-Za-z]{1,2}-\d{4,6}\b
-ID      U [A-Z]{1,4}-?\d{2,5}[./-]\d{2,5}(?:\.\d\d)?\b(?! ?<UNITS>)
+ID      U (?!BP|[A-Z]\d\d\.\d{1,2}\b|[CLST]\d\d[-/]\d\d\b)[A-Z]{1,4}-?\d{2,5}[./-]\d{2,5}
+        (?:\.\d\d)?\b(?! ?<UNITS>)
 ID      U [A-Z] (?:\d{4}-\d\d|\d\d/\d{4})\b
 ID      U [A-Z]{3}[ -]\d{3}[ -]\d{3}\b|[A-Z]{1,3}\d{6,9}\(\d\)|S?X{4}\d{3}[A-Z]\b|X{4} X{4} \d{4}\b
 ID      ~[a-z]\d{5} \b[a-z]{1,4}\d{5,9}[a-z]?\b|\b[A-Z]{2}_\d\d_\d{3}\b
