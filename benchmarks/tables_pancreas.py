@@ -45,11 +45,12 @@ def pancreas() -> str:
         rows.append(row)
     first = next(iter(result["table"].values()))
     always = first["subtypes"]["macro_f1"]["majority"]
-    train, val, test = result["cases"]
+    (train, val, test), about = result["cases"], result["machine"]
     note = (
         f"\n\n{train} cases to train, {val} to validate, n = {test} of another seed to judge; "
-        f"{result['epochs']} epochs, one seed, {first['seconds']:.0f} s for the first row on two "
-        f"cores. Always naming the commonest subtype has a macro-F1 of {always:.3f}."
+        f"{result['epochs']} epochs, one seed; {first['seconds']:.0f} s of training for the first "
+        f"row, threads: {about['threads']} of {about['processor']}. Always naming the commonest "
+        f"subtype has a macro-F1 of {always:.3f}."
     )
     return markdown_table(rows) + note
 
