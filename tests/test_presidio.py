@@ -8,7 +8,7 @@ import pytest
 from seg_lib import cli
 from seg_lib.data.deidentify import deidentify
 
-TEXT = "The patient met with kettle in the garden."
+TEXT = "There is a kettle in the garden."  # that our own rules leave as it is
 
 
 @pytest.fixture
@@ -35,13 +35,13 @@ def test_what_presidio_finds_is_replaced_by_its_kind(presidio):
 
 
 def test_presidio_is_not_asked_unless_told(presidio):
-    deidentify("A nodule of 12 mm.")
+    assert deidentify(TEXT) == TEXT
     assert presidio == []
 
 
 def test_what_the_rules_find_goes_with_it(presidio):
     """One text with a date, which our rules know, and a name, which only the stub takes for one."""
-    text = "On 2019-03-14 the patient met with kettle."
+    text = "On 2019-03-14 there was a kettle in the garden."
     cleaned = deidentify(text, presidio=True)
     assert "kettle" not in cleaned and "2019" not in cleaned and "[PERSON]" in cleaned
 
