@@ -128,6 +128,8 @@ def test_the_sets_in_files(name):
     assert found["notes"] == (600 if "author" in name else 400)
     recall, precision, terms = FLOORS[name]
     assert found["recall"] >= recall
+    lowest = 0.95 if "author" in name else 0.75  # addresses of Asia and Africa are found least
+    assert min(found["recall_by_type"].values()) >= lowest
     assert found["word_precision"] >= precision and found["terms_kept"] >= terms
 
 
