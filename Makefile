@@ -14,7 +14,7 @@ course: $(READY)  ## run the lessons (laptop profile), check the baselines, writ
 lab: $(READY)  ## open JupyterLab on the lessons
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
-# A process of the tests needs up to 4 GB.
+# So many lessons, then processes of tests, at once; one needs up to 4 GB.
 WORKERS ?= 2
 test: lint smoke $(READY)  ## style, every lesson in its smallest size, and the tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
@@ -28,7 +28,7 @@ coverage: $(READY)  ## branches of all that reads what others wrote: below 95 % 
 	$(BIN)/coverage report
 
 smoke: $(READY)
-	$(BIN)/seg-lib course --profile smoke
+	$(BIN)/seg-lib course --profile smoke --jobs $(WORKERS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

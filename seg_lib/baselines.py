@@ -15,10 +15,7 @@ from seg_lib.metrics import dice
 
 
 def threshold_baseline(
-    image: np.ndarray,
-    low: float,
-    high: float | None = None,
-    roi: np.ndarray | None = None,
+    image: np.ndarray, low: float, high: float | None = None, roi: np.ndarray | None = None
 ) -> np.ndarray:
     """The largest bright component that does not touch the border of the slice.
 

@@ -131,8 +131,7 @@ def dice_by_size(rows: Rows, metric: str = "dice") -> Figure:
 
 @matplotlib.rc_context(STYLE)
 def hu_histogram(
-    volumes: Mapping[str, np.ndarray] | np.ndarray,
-    window: str | tuple[float, float] | None = None,
+    volumes: Mapping[str, np.ndarray] | np.ndarray, window: str | tuple[float, float] | None = None
 ) -> Figure:
     """How often each HU occurs, in bins of 16 HU, on a logarithmic scale.
 

@@ -24,13 +24,13 @@ def doctor(workshop: bool) -> int:
     return 0 if ok else 1
 
 
-def course(profile: str, only: str | None, **asked: Any) -> int:
+def course(profile: str, only: str | None, jobs: int, **asked: Any) -> int:
     """Run the lessons; or publish the last run, check what is committed, hand out copies."""
     from seg_lib.course import committed, handout, runner, site
 
     chosen = [name for name, value in asked.items() if value]
     if not chosen:
-        return runner.run_course(profile, only)
+        return runner.run_course(profile, only, jobs=jobs)
     if len(chosen) > 1:
         words = " and ".join(f"--{name}" for name in chosen)
         raise InputError(f"course: {words} are different jobs; ask for one at a time.")
@@ -71,6 +71,7 @@ def add_course(add: Callable) -> None:
     word = add(course)
     word("--profile", **PROFILE)
     word("--only", metavar="04,07")
+    word("--jobs", type=int, default=1, metavar="N", help="so many lessons at once")
     word("--check", action="store_true", help="check the committed lessons")
     word("--publish", action="store_true", help="store the last run's outputs")
     word("--student", type=Path, metavar="DIR", help="write a copy for a class, without outputs")

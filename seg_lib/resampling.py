@@ -98,14 +98,8 @@ def paired_difference(
         signs = np.vstack([np.ones(len(sums)), 2 * draws - 1])  # the observed one is one of them
     as_far = np.abs(signs @ sums) >= abs(sums.sum()) - 1e-12 * np.abs(sums).sum()
     low, high = bootstrap_interval(differences, groups, n_resamples, seed)
-    return {
-        "difference": float(differences.mean()),
-        "low": low,
-        "high": high,
-        "p": float(as_far.mean()),
-        "n": len(differences),
-        "n_groups": len(sums),
-    }
+    found = {"difference": float(differences.mean()), "low": low, "high": high}
+    return found | {"p": float(as_far.mean()), "n": len(differences), "n_groups": len(sums)}
 
 
 def ratio_of_means(
@@ -119,12 +113,7 @@ def ratio_of_means(
 
     A draw takes the same patients for both. One in which every B is 0 has the ratio infinity.
 
-    Args:
-        values_a: (N,) of one method, 0 or above.
-        values_b: (N,) of the other, same cases in the same order.
-        groups: N labels, such as patients.
-        n_resamples: draws.
-        seed: same seed, same answer.
+    The arguments are those of `paired_difference`, with values of 0 or above.
 
     Returns:
         {"ratio", "low", "high", "n", "n_groups"}.

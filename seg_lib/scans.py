@@ -138,10 +138,7 @@ def open_scan(
 
 
 def open_scans(
-    image: Any,
-    mask: Any,
-    predictions: Mapping[str, Any],
-    spacing: Sequence[float] | None = None,
+    image: Any, mask: Any, predictions: Mapping[str, Any], spacing: Sequence[float] | None = None
 ) -> dict[str, Scan]:
     """One ``Scan`` for each prediction of the same image, which is read once. As ``open_scan``."""
     if isinstance(image, Scan):

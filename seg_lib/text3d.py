@@ -171,10 +171,7 @@ def _hard_places(
 
 
 def score_noted(
-    model: TextGuided,
-    volumes: Sequence[Prepared],
-    notes: Sequence[str | None],
-    sizes: Settings,
+    model: TextGuided, volumes: Sequence[Prepared], notes: Sequence[str | None], sizes: Settings
 ) -> list[dict[str, Any]]:
     """Every metric of every case, predicted from its file with the given notes."""
     how, sliding = preparation_of(sizes), sliding_of(sizes)

@@ -95,6 +95,36 @@ def test_the_reason_is_said(course, number, reason):
     assert said == reason or said == reason.replace("code cell 4", "code cell 3")
 
 
+def test_two_at_once_come_to_the_same_verdicts_in_the_same_order(course, tmp_path, capsys):
+    root = make_course(tmp_path, COURSE)
+    assert run_course("smoke", root=root, jobs=2) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line[:2] for line in lines if line[:2].isdigit()] == ["00", "03", "04", "06", "12"]
+    assert {n: row["status"] for n, row in summary_of(root).items()} == {
+        n: row["status"] for n, row in course[3].items()
+    }
+
+
+def test_two_at_once_share_the_cores(tmp_path, monkeypatch):
+    threads = 'import os; lesson.record("half", float(os.environ["OMP_NUM_THREADS"]) / 2)'
+    root = make_course(tmp_path, {"00_start": notebook(threads, 'lesson.record("one", 1)')})
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert run_course("smoke", root=root, jobs=2) == 0
+
+
+def test_without_its_device_nothing_runs_at_once_either(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    root = make_course(tmp_path, {"00_start": GOOD}, profile="gpu")
+    assert run_course("gpu", root=root, jobs=2) == 0
+    assert summary_of(root, "gpu")["00"]["status"] == "not checked"
+    assert not (root / "runs" / "gpu" / "out").exists()
+
+
+def test_no_job_is_not_a_number_of_jobs(tmp_path):
+    with pytest.raises(InputError, match="jobs is 0; at least one"):
+        run_course("smoke", root=tmp_path, jobs=0)
+
+
 def test_one_line_a_notebook(course):
     _, _, printed, rows = course
     lines = printed.splitlines()
@@ -301,7 +331,7 @@ def test_with_a_gpu_it_has_baselines_of_its_own(quick, capsys, monkeypatch):
     make_course(quick["root"], {}, "gpu", '"00": {one: {rule: floor, value: 2}}')
     assert run_course("gpu", root=quick["root"]) == 1
     assert "one = 1 is too low (floor 2)." in capsys.readouterr().out
-    assert quick["asked"][0][2] is None
+    assert quick["asked"][0][2] == {}
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,15 @@ every rule of ``tests/baselines/<profile>.yml`` holds. Then it stands in ``runs/
 anything less stands in ``runs/<profile>/failed/`` and never replaces a good one.
 """
 
+import contextlib
+import functools
 import json
+import multiprocessing
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from seg_lib.course import report
@@ -32,6 +36,7 @@ def run_course(
     only: str | Sequence[str] | None = None,
     root: str | Path | None = None,
     seed: int = 0,
+    jobs: int = 1,
 ) -> int:
     """Run the notebooks of the course in a profile, and report.
 
@@ -40,10 +45,13 @@ def run_course(
         only: numbers of notebooks, as ``"04,07"`` or a sequence; all if not given.
         root: the folder of the course; found from the current folder if not given.
         seed: for every notebook.
+        jobs: so many notebooks at once, which share the cores; each may take as many times longer.
 
     Returns:
         0 if all passed (or the profile needs a GPU and there is none), else 1, also after Ctrl-C.
     """
+    if jobs < 1:
+        raise InputError(f"jobs is {jobs}; at least one notebook must run at a time.")
     if profile not in PROFILES:
         raise InputError(f"no profile {profile!r}; choose one of {', '.join(PROFILES)}.")
     root = course_root(root)
@@ -52,21 +60,33 @@ def run_course(
         raise InputError(f"{root / 'notebooks'}: no notebook NN_name.ipynb; is this the course?")
     rules = read_baselines(root / "tests" / "baselines" / f"{profile}.yml")
     folder, reason = root / "runs" / profile, _why_not_here(profile, chosen=only is not None)
-    with folder_lock(folder):
+    work = functools.partial(_run_one, profile=profile, root=root, seed=seed, jobs=jobs)
+    with folder_lock(folder), _at_once(jobs) as each:
         results = [Result(book, NOT_CHECKED, excused=bool(reason)) for book in notebooks]
-        for result in results:
+        to_run = [] if reason else results
+        ran = each(work, to_run, [rules.get(book.number, []) for book in notebooks])
+        for i in range(len(results)):
             try:
-                if not reason:
-                    _run_one(result, profile, root, seed, rules.get(result.notebook.number, []))
+                results[i] = results[i] if reason else next(ran)
             except KeyboardInterrupt:
                 reason = "interrupted (Ctrl-C)."
-                result.status = NOT_CHECKED
-            result.reasons += [reason] if reason else []
-            print(report.terminal_line(result), flush=True)
+            results[i].reasons += [reason] if reason else []
+            print(report.terminal_line(results[i]), flush=True)
         shutil.rmtree(folder / PART, ignore_errors=True)
         index = report.write_report(results, folder, report.about_this_run(profile, seed))
     print(f"{report.closing_line(results, profile)} See {os.path.relpath(index)}")
     return report.exit_code(results)
+
+
+@contextlib.contextmanager
+def _at_once(jobs: int) -> Iterator[Callable]:
+    """The function ``map``, or one like it that has so many calls run at once, in processes."""
+    if jobs == 1:
+        yield map
+        return
+    spawned = multiprocessing.get_context("spawn")  # a forked process must not start threads
+    with ProcessPoolExecutor(jobs, mp_context=spawned) as pool:
+        yield pool.map
 
 
 def _why_not_here(profile: str, chosen: bool) -> str:
@@ -84,7 +104,9 @@ def _why_not_here(profile: str, chosen: bool) -> str:
     return ""
 
 
-def _run_one(result: Result, profile: str, root: Path, seed: int, rules: list[Rule]) -> None:
+def _run_one(
+    result: Result, rules: list[Rule], profile: str, root: Path, seed: int, jobs: int
+) -> Result:
     """Run one notebook to a temporary file, judge it, and put the file where it belongs."""
     notebook = result.notebook
     folder = root / "runs" / profile
@@ -95,11 +117,11 @@ def _run_one(result: Result, profile: str, root: Path, seed: int, rules: list[Ru
         result.source_sha256 = source_sha256(read_notebook(notebook.path))
     except InputError as error:
         result.status, result.reasons = FAILED, [str(error)]
-        return
+        return result
     shutil.rmtree(out_dir, ignore_errors=True)  # records of an earlier run are not this run's
     out_dir.mkdir(parents=True)
     part.parent.mkdir(exist_ok=True)
-    if sys.stdout.isatty():  # the verdict will take this line's place
+    if jobs == 1 and sys.stdout.isatty():  # the verdict will take this line's place
         print(f"{notebook.name:<28} running, about {sizes.budget_s} s", end="\r", flush=True)
     here = notebook.path.parent  # kernels start here; no notebook names a folder of one machine
     parameters = {
@@ -109,24 +131,27 @@ def _run_one(result: Result, profile: str, root: Path, seed: int, rules: list[Ru
         "OUT_DIR": os.path.relpath(out_dir, here),
     }
     # baselines of the CPU profiles were measured on the CPU
-    environment = {"CUDA_VISIBLE_DEVICES": ""} if profile in ON_CPU else None
-    time_limit_s = TIME_LIMIT * sizes.budget_s + 60
+    environment = {"CUDA_VISIBLE_DEVICES": ""} if profile in ON_CPU else {}
+    if jobs > 1:
+        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
+    time_limit_s = jobs * TIME_LIMIT * sizes.budget_s + 60
     run = execute(notebook.path, part, parameters, time_limit_s, environment)
     result.seconds, result.peak_mb = run.seconds, run.peak_mb
     if (out_dir / METRICS_FILE).is_file():
         lines = (out_dir / METRICS_FILE).read_text(encoding="utf-8").splitlines()
         result.metrics = [json.loads(line) for line in lines]
-    _judge(result, run.fault, sizes, rules)
+    _judge(result, run.fault, sizes, rules, jobs)
     _put_away(result, part, folder)
+    return result
 
 
-def _judge(result: Result, fault: str, sizes: Settings, rules: list[Rule]) -> None:
+def _judge(result: Result, fault: str, sizes: Settings, rules: list[Rule], jobs: int) -> None:
     """Did every cell run, and are budget and rules kept?"""
     if fault:
         result.status, result.reasons = FAILED, [fault]
         return
     for spent, budget, unit in (
-        (result.seconds, sizes.budget_s, "s"),
+        (result.seconds, jobs * sizes.budget_s, "s"),
         (result.peak_mb, sizes.budget_mb, "MB"),
     ):
         over = spent / (OVER_BUDGET * budget)

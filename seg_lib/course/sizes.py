@@ -44,6 +44,7 @@ GPU = {"n_cases": 944, "phantom_size": 512, "size": 256, "batch_size": 16, "pres
 
 # Two processes on the CPU, whatever the profile.
 SCALE = {"phantom_size": 96, "batch_size": 8}
+SCALE_BIG = {"n_cases": 160, "size": 128, "epochs": 6, "budget_s": 300, "budget_mb": 4000}
 
 # n_cases: studies drawn from a benchmark; size: resamples of the bootstrap.
 STUDIES = {"n_cases": 400, "size": 300, "budget_s": 20, "budget_mb": 600}
@@ -88,7 +89,7 @@ SLICES_AND_REST = {
         "paper": MANY | {"n_cases": 806, "budget_s": 1800, "budget_mb": 12000},
     },
     "05": {
-        "smoke": CONTEST | {"n_cases": 120, "epochs": 30, "budget_s": 45, "budget_mb": 1500},
+        "smoke": CONTEST | {"n_cases": 120, "epochs": 15, "budget_s": 45, "budget_mb": 1500},
         "laptop": CONTEST | {"n_cases": 240, "epochs": 40, "budget_s": 150, "budget_mb": 1500},
         "gpu": CONTEST
         | {"n_cases": 944, "phantom_size": 512, "size": 256, "width": 16, "epochs": 40}
@@ -143,7 +144,7 @@ SLICES_AND_REST = {
     },
     "09": {
         "smoke": SWIN
-        | {"n_cases": 60, "epochs_of": {"resnet50_unet": 2, "swin_unet": 6, "unetr": 3}}
+        | {"n_cases": 60, "epochs_of": {"resnet50_unet": 1, "swin_unet": 2, "unetr": 1}}
         | {"budget_s": 60, "budget_mb": 3500},
         "laptop": SWIN
         | {"n_cases": 240, "epochs_of": {"resnet50_unet": 5, "swin_unet": 14, "unetr": 8}}
@@ -171,10 +172,7 @@ SLICES_AND_REST = {
         | {"n_cases": 40, "size": 64, "epochs": 3, "budget_s": 40, "budget_mb": 3000},
         "laptop": SCALE
         | {"n_cases": 80, "size": 96, "epochs": 6, "budget_s": 120, "budget_mb": 3000},
-        "gpu": SCALE
-        | {"n_cases": 160, "size": 128, "epochs": 6, "budget_s": 300, "budget_mb": 4000},
-        "paper": SCALE
-        | {"n_cases": 160, "size": 128, "epochs": 6, "budget_s": 300, "budget_mb": 4000},
+        **dict.fromkeys(BIG, SCALE | SCALE_BIG),
     },
     "20": {
         "smoke": SMALL | {"n_cases": 6, "budget_s": 20, "budget_mb": 1000},

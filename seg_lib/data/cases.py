@@ -14,14 +14,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from seg_lib.data.case_rules import (
-    SPLITS,
-    Case,
-    check_cases,
-    check_files,
-    first_few,
-    pair_by_name,
-)
+from seg_lib.data.case_rules import SPLITS, Case, check_cases, check_files, first_few, pair_by_name
 from seg_lib.errors import DataWarning, InputError
 from seg_lib.files import write_text
 

@@ -11,10 +11,7 @@ from seg_lib.models.swin_unet import fits
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "resnet50_unet": {"paper": {}, "small": {}},
     "resnet18_unet": {"paper": {}, "small": {}},
-    "swin_unet": {
-        "paper": {},
-        "small": {"width": 48, "heads": (2, 4, 8, 16), "drop_path": 0.0},
-    },
+    "swin_unet": {"paper": {}, "small": {"width": 48, "heads": (2, 4, 8, 16), "drop_path": 0.0}},
     "unetr": {"paper": {}, "small": {"hidden": 192, "heads": 3}},
     "unet3d": {
         "paper": {"deep_supervision": True},

@@ -130,11 +130,7 @@ class TwoWayLayer(nn.Module):
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(4))
 
     def forward(
-        self,
-        text: Tensor,
-        image: Tensor,
-        name: Tensor | None,
-        place: Tensor | None,
+        self, text: Tensor, image: Tensor, name: Tensor | None, place: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """One exchange.
 
