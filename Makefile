@@ -12,7 +12,7 @@ course: $(READY)  ## run the lessons (laptop profile), check the baselines, writ
 	$(BIN)/seg-lib course --profile laptop
 
 lab: $(READY)  ## open JupyterLab on the lessons
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 # So many lessons, then processes of tests, at once; one needs up to 4 GB.
 WORKERS ?= 2

@@ -8,8 +8,9 @@
 with every seed on the same number of samples and, with ``--same-time``, once more for the same time
 on this machine, in which the faster ones see more samples. Each training has one core and its own
 process, so that seconds (of processor time) and memory are its own. Patients of the test are never
-trained on; nothing is chosen on them, but for one thing said at ``SETS``. On phantom the seeds
-share one split; on real data each seed has another fifth of the patients as its test.
+trained on; nothing is chosen on them, but for the loss (see ``SETS``) and the epochs of the
+pancreas. On phantom the seeds share one split; on real data each seed has another fifth of the
+patients as its test.
 """
 
 import argparse

@@ -50,7 +50,8 @@ def lessons() -> str:
         rows[-1]["GB"] = f"{stamp['peak_mb'] / 1000:.1f}"
         if ways := launch_links(repository(ROOT), book.path):
             rows[-1]["open in"] = ", ".join(f"[{name}]({link})" for name, link in ways.items())
-    return markdown_table(rows)
+    together = sum(int(row["seconds"]) for row in rows) / 60
+    return f"{markdown_table(rows)}\n\nTogether {together:.0f} minutes."
 
 
 def minutes(numbers: str) -> str:
@@ -287,7 +288,8 @@ def deidentification() -> str:
     for name, found in result["results"].items():
         worst = min(found["recall_by_type"], key=found["recall_by_type"].get)
         rows.append({"notes": f"{name}, {found['notes']}", "recall": f"{found['recall']:.3f}"})
-        rows[-1]["lowest of the types"] = f"{worst} {found['recall_by_type'][worst]:.2f}"
+        lowest = f"{worst.upper()} {found['recall_by_type'][worst]:.3f}"
+        rows[-1]["lowest of the types"] = lowest
         rows[-1]["word precision"] = f"{found['word_precision']:.3f}"
         rows[-1]["clinical terms kept"] = f"{found['terms_kept']:.3f}"
         rows[-1]["s for 1,000"] = f"{found['cpu_seconds_per_1000_notes']:.2f}"

@@ -87,10 +87,12 @@ def _seconds(found: dict) -> str:
             row[f"times as fast as {other}"] = f"{seconds / one['seconds']:.1f}"
         row["Dice"] = f"{one['dice']:.3f}" if "dice" in one else ""
         gap = one.get("minus_mirrored")
-        row["minus ours with mirror images"] = gap_of(gap) if gap and gap["difference"] else ""
+        change = f"{gap['difference']:+.3f}" if gap and gap["difference"] else ""
+        row["minus ours with mirror images"] = change
         rows.append(row)
     n = max(one.get("n", 0) for one in found.values())
-    note = f"n = {n} cases, in turn, networks of the same size; Dice of the whole pancreas."
+    note = f"n = {n} cases, in turn, networks of the same size; Dice of the whole pancreas, "
+    note += "without an interval: so few cases tell the seconds, and little about Dice."
     return f"{markdown_table(rows)}\n\n{note}"
 
 

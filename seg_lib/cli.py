@@ -26,7 +26,7 @@ TRAIN_WORDS = {
     "--resume": {"action": "store_true", "help": "go on from the last checkpoint"},
 }
 JOB_WORDS = {
-    "task": {"help": "slices2d, volumes3d, text3d, or the number of a lesson"},
+    "task": {"help": "slices2d, volumes3d, text3d, pancreas, or a lesson's number"},
     "--scheduler": {"required": True, "help": "slurm or sge"},
     "--network": {"help": "default: the task's own"},
     "--profile": PROFILE,

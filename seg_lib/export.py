@@ -40,7 +40,7 @@ def to_onnx(run: str | Path, out: str | Path) -> Path:
         import onnxruntime
         import onnxscript  # noqa: F401  torch's exporter needs it
     except ImportError as error:
-        raise InputError(f'{out}: {error}; pip install "seg-lib[export]".') from error
+        raise InputError(f'{out}: {error}; pip install -e ".[export]".') from error
     logits, out = _logits(trained, image), Path(out)
     # Attention in plain steps: of the fused one the exporter knows other strides than it has.
     with written_whole(out) as part, sdpa_kernel(SDPBackend.MATH):

@@ -3,7 +3,7 @@
 A mean over 20 patients is a guess at the mean over all patients. The bootstrap shows how wide the
 guess is: draw 20 of the 20 with replacement, take their mean, do it 2000 times, and look where 95 %
 of the means fall. Patients are drawn, not slices: slices of one patient resemble each other, and
-counting them as independent makes the interval too narrow. Taught in notebook 12.
+counting them as independent makes the interval too narrow. Taught in notebook 02.
 """
 
 import itertools
@@ -53,7 +53,7 @@ def bootstrap_interval(
         InputError: no values, values that are not finite, or another number of groups.
 
     Source: Efron & Tibshirani 1993, An Introduction to the Bootstrap, chapter 13.
-    Taught in notebook 12.
+    Taught in notebook 02.
     """
     sums, sizes = _by_group(values, groups)
     drawn = np.random.default_rng(seed).integers(len(sums), size=(n_resamples, len(sums)))
@@ -85,7 +85,7 @@ def paired_difference(
     Returns:
         {"difference", "low", "high", "p", "n", "n_groups"}.
 
-    Taught in notebook 12.
+    Taught in notebook 02.
     """
     if np.shape(values_a) != np.shape(values_b):
         raise InputError(f"{np.shape(values_a)} against {np.shape(values_b)} values; pair them.")

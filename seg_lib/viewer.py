@@ -156,7 +156,7 @@ class SliceViewer:
             part.write_bytes(self.frame())
 
     def in_3d(self) -> Any:
-        """The scan as a NiiVue widget with a rendering (pip install "seg-lib[view3d]").
+        """The scan as a NiiVue widget with a rendering (pip install -e ".[view3d]").
 
         Raises:
             InputError: NiiVue is missing, a 2D image, or nobody watches who could see a widget.

@@ -29,7 +29,7 @@ def in_3d(scan: Scan, window: tuple[float, float]) -> Any:
     try:
         from ipyniivue import NiiVue, ShowRender
     except ImportError as error:
-        raise InputError('3D needs ipyniivue: pip install "seg-lib[view3d]".') from error
+        raise InputError('3D needs ipyniivue: pip install -e ".[view3d]".') from error
     if scan.is_slice:
         raise InputError("3D: this is a single slice; give a volume.")
     masks = {"truth": scan.truth, "prediction": scan.prediction}

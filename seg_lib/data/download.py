@@ -171,7 +171,7 @@ def _reach(host: str, port: int = 443) -> None:
 
 def _from_idc(manifest: Manifest, folder: Path, _trust_first: bool, only: list[str]) -> None:
     access = manifest["access"]
-    with _client(manifest, 'pip install "seg-lib[tcia]"'):
+    with _client(manifest, 'pip install -e ".[tcia]"'):
         from idc_index import IDCClient
 
         _reach(IDC_HOST)
