@@ -118,10 +118,11 @@ def retrieval(
     Returns:
         {"image_to_text": R@1, "text_to_image": R@1, "n": pairs, "chance": 1 / n}.
     """
-    model.eval()
-    batches = list(pairs_of(volumes, patch, 16, seed=seed))
-    found = [model(batch["image"], batch["note"], batch["positions"]) for batch in batches]
-    image, text = (F.normalize(torch.cat(parts), dim=1) for parts in zip(*found, strict=True))
+    device, found = next(model.eval().parameters()).device, []
+    for batch in pairs_of(volumes, patch, 16, seed=seed):
+        image, positions = (batch[name].to(device) for name in ("image", "positions"))
+        found.append(model(image, batch["note"], positions))
+    image, text = (F.normalize(torch.cat(part), dim=1).cpu() for part in zip(*found, strict=True))
     alike, own = image @ text.T, torch.arange(len(image))
     return {
         "image_to_text": float((alike.argmax(1) == own).float().mean()),

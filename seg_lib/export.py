@@ -105,8 +105,8 @@ def config(trained: Trained) -> dict[str, Any]:
     inferer = {"_target_": "SliceInferer", "spatial_dim": 2, "roi_size": [about.get("size")] * 2}
     if "patch" in about:
         inferer = {"_target_": "SlidingWindowInferer", "roi_size": about["patch"]}
-        how = SlidingWindow()
-        inferer |= {"sw_batch_size": how.batch_size, "overlap": how.overlap, "mode": how.blend}
+        how = SlidingWindow(patch=tuple(about["patch"]))
+        inferer |= {"sw_batch_size": how.windows_at_once, "overlap": how.overlap, "mode": how.blend}
     return {"network_def": target | about.get("sizes", {}), "inferer": inferer}
 
 

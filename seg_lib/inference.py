@@ -34,6 +34,7 @@ from seg_lib.slice_inference import (
     predict_slice,
     predict_slices,
     predict_slicewise,
+    refuse_nan,
 )
 
 __all__ = [
@@ -200,6 +201,7 @@ def predict_volume(
 
 def mask_of(logits: Tensor, place: Place, threshold: float = 0.5) -> np.ndarray:
     """Logits (1, K, X', Y', Z') of a prepared volume -> mask (X, Y, Z) uint8 of the whole one."""
+    refuse_nan(logits.max())
     if logits.shape[1] > 2:
         return put_back(labels_of(logits), place)
     return (put_back(foreground_of(logits), place) >= threshold).astype(np.uint8)

@@ -95,7 +95,8 @@ def collect(
             continue
         name = path.name if path.is_dir() else path.stem
         team, number = found.groups() if (found := ATTEMPT.fullmatch(name)) else (name, 1)
-        late = datetime.fromtimestamp(path.lstat().st_mtime).astimezone()
+        newest = max(part.lstat().st_mtime for part in (path, *path.rglob("*")))
+        late = datetime.fromtimestamp(newest).astimezone()
         if late > rules.get("deadline", late):
             refused[path.name] = f"came at {late:%Y-%m-%d %H:%M}, after the deadline."
         elif int(number) > rules.get("max_submissions", int(number)):

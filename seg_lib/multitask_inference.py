@@ -11,6 +11,7 @@ from seg_lib.data.subtyped_patches import LESION, lesion_patch
 from seg_lib.data.volumes import Preparation, Prepared, prepare, put_back
 from seg_lib.inference import SlidingWindow, evaluating, labels_of, sliding_window
 from seg_lib.postprocessing import largest_component
+from seg_lib.slice_inference import refuse_nan
 
 
 def as_batch(volume: Prepared) -> Tensor:
@@ -28,6 +29,7 @@ def one_lesion(logits: Tensor) -> np.ndarray:
 
     Each patient of source 004 has one. Voxels of the others become what they are otherwise.
     """
+    refuse_nan(logits.max())
     labels = labels_of(logits)
     lesion = labels == LESION
     others = lesion & ~largest_component(lesion)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from seg_lib.classification import write_subtypes
 from seg_lib.data.case_rules import mask_name
@@ -23,6 +23,8 @@ from seg_lib.text_inference import predict_noted, warn_of_cut
 def predict_by_slices(model: nn.Module, about: dict[str, Any], image: Path, out: Path) -> None:
     """Mask of one slice or volume from a 2D network, written as ``out``."""
     window, size, native = tuple(about["window"]), about["size"], about.get("native_pixels")
+    if native and hasattr(model, "image_size"):
+        model = ByWindows(model)
     if image.suffix == ".png":
         mask = predict_resized(model, [read_png(image)], None if native else size)[0] >= 0.5
         save_png(out, mask.astype(np.uint8) * 255)
@@ -33,6 +35,21 @@ def predict_by_slices(model: nn.Module, about: dict[str, Any], image: Path, out:
     else:
         mask = predict_slicewise(model, volume, window, size)
     write_mask(out, mask, volume)
+
+
+class ByWindows(nn.Module):
+    """A 2D network of one image size, such as UNETR, that sees larger slices window by window."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(B, 1, H, W) -> logits (B, K, H, W)."""
+        from monai.inferers import sliding_window_inference
+
+        sides = self.model.image_size
+        return sliding_window_inference(image, sides, 8, self.model, 0.5, "gaussian")
 
 
 def predict_padded(model: nn.Module, volume: Volume, window: tuple, size: int) -> np.ndarray:

@@ -23,8 +23,8 @@ from seg_lib import checkpoints, run_log
 from seg_lib.errors import InputError
 from seg_lib.files import folder_lock
 from seg_lib.memory import has_bf16
-from seg_lib.model_card import write_card
-from seg_lib.processes import process_state
+from seg_lib.model_card import CARD, WEIGHTS, write_card
+from seg_lib.processes import process_state, same_everywhere
 from seg_lib.schedules import TrainConfig, best_epoch
 
 Row = dict[str, Any]
@@ -126,7 +126,7 @@ def opened_run(
         )
         if run.steps == 0:
             raise InputError(f"{n_batches} batches are too few to train; add cases to the split.")
-        if resume:
+        if resume and not same_everywhere(died_unsaved(out_dir)):
             restore(run)
         elif accelerator.is_main_process:
             run_log.clear_run(out_dir)
@@ -161,6 +161,18 @@ def save_best(run: Run, result: Row) -> None:
     checkpoints.save_checkpoint(path, run.judged.state_dict(), about)
 
 
+def can_go_on(folder: Path) -> bool:
+    """Whether a state to go on from is there: the last one, or the generation before."""
+    path = folder / "last.safetensors"
+    return path.is_file() or checkpoints.previous_of(path).is_file()
+
+
+def died_unsaved(folder: Path) -> bool:
+    """Whether a run was killed before its first state, and so without a card: it begins again."""
+    begun = (folder / WEIGHTS).is_file() and not (folder / CARD).is_file()
+    return begun and not can_go_on(folder)
+
+
 def restore(run: Run) -> None:
     """Put the run back to where last.safetensors left it.
 
@@ -168,7 +180,7 @@ def restore(run: Run) -> None:
         InputError: there is none, or it belongs to another configuration, network or data set.
     """
     path = run.out_dir / "last.safetensors"
-    if not (path.is_file() or checkpoints.previous_of(path).is_file()):
+    if not can_go_on(run.out_dir):
         raise InputError(f"{path}: there is nothing to resume; start without resume.")
     tensors, about = checkpoints.load_newest(path)
     _check_same(path, about, run)

@@ -48,7 +48,7 @@ def saliency(model: BiomedClip, image: np.ndarray, text: str) -> np.ndarray:
     else:
         found = (features * slope.mean((2, 3), keepdim=True)).sum(1, keepdim=True)
     found = F.interpolate(found.relu(), image.shape, mode="bicubic").clamp(min=0)[0, 0].detach()
-    return (found / found.max().clamp(min=1e-12)).numpy().astype(np.float32)
+    return (found / found.max().clamp(min=1e-12)).cpu().numpy().astype(np.float32)
 
 
 def box_of_saliency(found: np.ndarray, share: float = 0.5) -> np.ndarray:

@@ -104,7 +104,7 @@ mkdir -p "$out"
 
 # Go on where an earlier try stopped.
 if [ "$resumable" = yes ]; then
-  if [ -e "$out/last.safetensors" ]; then
+  if [ -n "$(ls "$out"/{,image_only/}last{,.previous}.safetensors 2>/dev/null)" ]; then
     command+=(--resume)
   elif [ "$restarts" != 0 ]; then
     rm -f "$out/best.safetensors"  # killed before anything was saved to go on from: begin again

@@ -178,6 +178,8 @@ def ended(history: Sequence[dict[str, Any]], config: TrainConfig) -> str | None:
     """Why a run with this history is complete ("epochs" or "early stopping"), or None."""
     if len(history) >= config.epochs:
         return "epochs"
-    if 0 < config.early_stopping <= len(history) - best_epoch(history):
+    judged = (row["epoch"] for row in history if {"score", "val_loss"} & row.keys())
+    waited = max(judged, default=len(history)) - best_epoch(history)
+    if 0 < config.early_stopping <= waited and len(history) >= config.validate_every:
         return "early stopping"
     return None

@@ -9,6 +9,7 @@ Of a volume (X, Y, Z) in HU, RAS:
 """
 
 import contextlib
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -90,9 +91,14 @@ def predict_slices(
                 continue
             found[start : start + len(part)] = probability.cpu().numpy()
             start += len(part)
-    if np.isnan(found).any():  # it would pass for an empty mask
-        raise InputError("The network answers NaN; check that image and weights are numbers.")
+    refuse_nan(found.max(initial=0))
     return found
+
+
+def refuse_nan(largest: float | Tensor) -> None:
+    """Refuse an answer whose maximum is NaN, as any NaN makes it: it would pass for no lesion."""
+    if math.isnan(largest):
+        raise InputError("The network answers NaN; check that image and weights are numbers.")
 
 
 def _if_it_fits(model: nn.Module, images: Tensor, flips: bool) -> Tensor | None:

@@ -96,8 +96,13 @@ def _converted(data: Path, png: Path, size: int) -> list[Case]:
     return [case for cases in found for case in cases]
 
 
+def are_volumes(cases: list[Case]) -> bool:
+    """Whether the images are NIfTI volumes, whose slices keep their pixels; PNGs are resized."""
+    return all(case.image.name.endswith(VOLUME_SUFFIXES) for case in cases)
+
+
 def _load(cases: list[Case], size: int) -> SliceSet:
-    if all(case.image.name.endswith(VOLUME_SUFFIXES) for case in cases):
+    if are_volumes(cases):
         return slices_of_volumes(cases, WINDOW, size)
     return load_slices(cases, size)
 
@@ -174,7 +179,7 @@ def train_slices(
     batch_size = batch_per_process(sizes.batch_size)
     batches = SliceBatches(repeated, batch_size, True, slice_augmentation(), seed=seed)
     about = {"task": "slices2d", "network": network, "window": list(WINDOW), "size": sizes.size}
-    about["sizes"] = numbers
+    about |= {"sizes": numbers, "native_pixels": are_volumes(train.cases)}
     validate = slice_validation(val)
     fit(model, step, batches, config, out, validate, resume=how.get("resume", False), about=about)
     load_weights(model, Path(out) / "best.safetensors")

@@ -33,6 +33,7 @@ from seg_lib.models.text_encoder import TextEncoder
 from seg_lib.models.text_guided import TextGuided
 from seg_lib.processes import n_processes
 from seg_lib.run_log import read_history
+from seg_lib.runs import can_go_on
 from seg_lib.small_llama import train_small_llama
 from seg_lib.steps import text_segmentation_step
 from seg_lib.text_inference import no_note, own_note, predict_noted, warn_of_cut
@@ -122,7 +123,7 @@ def train_text(parts: Parts, out: str | Path, sizes: Settings, seed: int, **how:
         config = dataclasses.replace(sizes.train_config(seed, minutes), epochs=epochs)
         step = partial(text_segmentation_step, loss=LOSSES[sizes.loss], with_notes=notes)
         validate = volume_validation(val, sliding_of(sizes), own_note if notes else no_note)
-        goes_on = resume and (folder / "last.safetensors").exists()
+        goes_on = resume and can_go_on(folder)
         fit(model, step, batches, config, folder, validate, resume=goes_on, about=about)
         if (stopped := read_history(folder)["stopped"]) in ("minutes", "signal"):
             raise Interrupted(f"{folder}: stopped ({stopped}) and saved; --resume goes on.")

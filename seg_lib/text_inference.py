@@ -78,15 +78,16 @@ def share_of_text(model: TextGuided, volume: Prepared, note: str, stage: int = 1
 
     The map of a stage, 0 being the finest, enlarged to the volume.
     """
-    shape = volume.image.shape[-3:]
+    shape, device = volume.image.shape[-3:], next(model.parameters()).device
     pad = [part for n in reversed(shape) for part in (0, -n % model.unet.divisor)]
     image = F.pad(torch.from_numpy(volume.image).reshape(1, -1, *shape), pad)
     positions = F.pad(positions_of(shape)[None], pad, value=1.0)
     text = model.states([note])
-    heard = model.unet.attention_maps(image, text, positions)[stage].voxel_to_text
+    maps = model.unet.attention_maps(image.to(device), text, positions.to(device))
+    heard = maps[stage].voxel_to_text
     share = heard[:, : text.shape[1]].sum(1, keepdim=True)
     whole = F.interpolate(share, image.shape[2:], mode="trilinear")[0, 0]
-    return whole[tuple(slice(n) for n in shape)].numpy()
+    return whole[tuple(slice(n) for n in shape)].cpu().numpy()
 
 
 def warn_of_cut(model: TextGuided, case: str, note: str | None) -> None:

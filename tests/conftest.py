@@ -49,6 +49,21 @@ def no_network(monkeypatch):
     monkeypatch.setattr(socket.socket, "connect", guarded)
 
 
+@pytest.fixture
+def sent(monkeypatch):
+    """Every tensor says in ``sent_to`` where ``.to`` sent it: tests have no second device."""
+    import torch
+
+    to = torch.Tensor.to
+
+    def send(tensor, *where, **how):
+        moved = to(tensor, *where, **how)
+        moved.sent_to = where[0] if where else None
+        return moved
+
+    monkeypatch.setattr(torch.Tensor, "to", send)
+
+
 @pytest.fixture(scope="session")
 def small_profile() -> dict[str, str]:
     """An environment in which ``seg-lib train slices2d --profile smoke`` is a matter of seconds."""

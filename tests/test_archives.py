@@ -171,3 +171,18 @@ def test_a_zip_with_a_link(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.writestr(link, "/etc/passwd")
     assert "link or a device" in refusal(tmp_path / "x.zip", tmp_path)
+
+
+def test_a_zip_with_a_second_name_that_leads_out(tmp_path, monkeypatch):
+    """Python 3.12 and later take the name from an extra field, and keep the other one beside it."""
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("good.txt", "x")
+    plain = zipfile.ZipFile.infolist
+
+    def renamed(archive):
+        [member] = plain(archive)
+        member.filename = "../up.txt"
+        return [member]
+
+    monkeypatch.setattr(zipfile.ZipFile, "infolist", renamed)
+    assert "'../up.txt' leads out" in refusal(tmp_path / "x.zip", tmp_path)

@@ -233,6 +233,18 @@ def test_grid_engine_hears_99_once_and_the_next_start_resumes(stoppable):
     assert stoppable("sge", "1", signal.SIGUSR1) == (75, False, True)
 
 
+@pytest.mark.parametrize(
+    "kept",
+    ["last.previous.safetensors", "image_only/last.safetensors"]
+    + ["image_only/last.previous.safetensors"],
+)
+def test_whatever_state_is_there_is_gone_on_from(kept, stoppable, tmp_path):
+    path = tmp_path / "o" / kept
+    path.parent.mkdir(parents=True)
+    path.touch()
+    assert stoppable("slurm", "0") == (3, False, True)
+
+
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 def test_a_training_that_fails_by_itself_is_not_tried_again(stoppable, scheduler):
     assert stoppable(scheduler, "0") == (3, False, False)

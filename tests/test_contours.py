@@ -9,7 +9,16 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
-from made_up_dicom import AXIAL, CORONAL, OBLIQUE, ROOT, make_rtstruct, make_series, save
+from made_up_dicom import (
+    AXIAL,
+    CORONAL,
+    OBLIQUE,
+    ROOT,
+    make_enhanced,
+    make_rtstruct,
+    make_series,
+    save,
+)
 from scipy import ndimage
 
 from seg_lib import cli
@@ -412,6 +421,32 @@ def test_a_mask_of_another_grid_does_not_go_back(tmp_path, series, image, predic
         warnings.simplefilter("ignore", DataWarning)
         write(tmp_path / "empty.nii.gz", series, tmp_path / "out.dcm", "Tumour")
     assert not (tmp_path / "out.dcm").exists()
+
+
+@pytest.mark.parametrize("write", [mask_to_seg, mask_to_rtstruct])
+def test_a_multi_frame_series_is_refused(tmp_path, predicted, write):
+    enhanced = make_enhanced(make_series(shape=(20, 20), spacing=(1, 1)))
+    folder = save(tmp_path / "enhanced", [enhanced])
+    with pytest.raises(InputError, match=r"multi-frame \(enhanced\); export single slices"):
+        write(predicted, folder, tmp_path / "out.dcm", "Tumour")
+
+
+@pytest.mark.parametrize("what", ["probabilities", "a frame twice"])
+def test_a_segment_that_is_no_mask_is_refused(tmp_path, series, image, predicted, what):
+    mask_to_seg(predicted, series, tmp_path / "seg.dcm", "Tumour")
+    data = pydicom.dcmread(tmp_path / "seg.dcm")
+    if what == "probabilities":
+        data.SegmentationType, data.SegmentationFractionalType = "FRACTIONAL", "PROBABILITY"
+        data.BitsAllocated, data.BitsStored, data.HighBit = 8, 8, 7
+        data.MaximumFractionalValue = 255
+        data.PixelData = bytes([0, 128]) * (200 * int(data.NumberOfFrames))
+    else:
+        frames = data.PerFrameFunctionalGroupsSequence
+        frames[1].PlanePositionSequence = frames[0].PlanePositionSequence
+        frames[1].FrameContentSequence = frames[0].FrameContentSequence
+    data.save_as(tmp_path / "seg.dcm")
+    with pytest.raises(InputError, match="no 0 and 1 on regular slices; export it as BINARY"):
+        seg_to_mask(tmp_path / "seg.dcm", image, tmp_path / "m.nii.gz")
 
 
 def test_the_wrong_segment_and_the_wrong_image(tmp_path, series, image, predicted):

@@ -87,6 +87,17 @@ def test_learning_finds_the_pairs_and_hands_on_its_weights(guided, volumes, tmp_
     assert found["image_to_text"] + found["text_to_image"] > 1.6  # five of the six, or all
 
 
+def test_patches_go_to_the_device_of_the_network(monkeypatch, guided, volumes, sent):
+    model = contrastive.Aligner(guided)
+
+    def forward(image, notes, positions):
+        assert image.sent_to == positions.sent_to == torch.device("cpu")
+        return torch.eye(len(notes)), torch.eye(len(notes))
+
+    monkeypatch.setattr(model, "forward", forward)
+    assert contrastive.retrieval(model, with_notes(volumes), TINY.patch)["image_to_text"] == 1
+
+
 def test_retrieval_of_points_that_know_nothing_is_chance(monkeypatch, guided, volumes):
     model = contrastive.Aligner(guided)
     chance = torch.Generator().manual_seed(0)

@@ -329,12 +329,38 @@ def test_the_benchmark_counts_written_notes_and_what_is_left_of_known_ones(
         ("03/04/1950", "on 1950-04-03 or 1950-03-04"),
         ("00812345", "no 812345, 0081 2345, 812-345"),
         ("O'Hara", "o hara? no: O'HARA"),
+        ("MUELLER^HANS", "The nodule of Müller grew, Hans"),
+        ("Mu\u0308ller", "müller, Mueller"),
+        ("STRAUSS", "Strauß grew"),
+        ("Brown^Jane", "Series BROWN_JANE, brown2 was read"),
+        ("ABCD123", "CT of ABCD123, abcd-123 and ABCD_123_CT was compared"),
+        ("PAT12", "PAT12 was read"),
     ],
 )
 def test_known_identifiers_go_in_all_spellings(known, text):
     clean = deidentify(text, known=[known]).lower()
-    words = ("muller", "mueller", "jurgen", "1950", "apr", "812", "hara")
+    words = ("muller", "mueller", "müller", "jurgen", "1950", "apr", "812", "hara", "strauß")
+    words += ("hans", "brown", "jane", "abcd", "123", "pat")
     assert not [word for word in words if word in clean], clean
+
+
+@pytest.mark.parametrize(
+    ("known", "text"),
+    [
+        ("Noe^Jane", "There was no nodule of 12 mm."),
+        ("000", "A nodule of 12 mm, 7 mm before."),
+        ("007", "A nodule of 12 mm, 7 mm before."),
+        ("PAT12", "A nodule of 12 mm, T2."),
+    ],
+)
+def test_known_identifiers_take_nothing_else(known, text):
+    assert deidentify(text, known=[known]) == text
+
+
+def test_what_is_left_of_known_identifiers_is_looked_for_even_if_they_come_one_by_one(monkeypatch):
+    monkeypatch.setattr("seg_lib.data.deidentify._replaced", lambda text, spans: text)
+    with pytest.raises(InputError, match="line 1: what looks like an identifier is left"):
+        deidentify("seen by okafor", known=filter(str.strip, ["Okafor"]))
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_what_only_developers_need_is_no_fault(no_torch_trial, versions):
     versions["ruff"] = None
     text, ok = doctor.report()
     assert ok, text
-    assert "missing (for developers)" in text
+    assert "missing (optional)" in text
 
 
 def test_two_builds_that_do_not_fit(no_torch_trial, versions):

@@ -296,7 +296,11 @@ class Hub(http.server.BaseHTTPRequestHandler):
         headers, name = {}, self.path.split("?")[0].rsplit("/", 1)[1]
         if "gated" in self.path:
             status, body, headers = 403, b"{}", {"X-Error-Code": "GatedRepo"}
-        elif f"/tree/{REVISION}" in self.path:
+        elif "/revision/main" in self.path:  # which the newest is
+            siblings = [{"rfilename": name} for name in self.files]
+            newest = {"id": "made/up", "sha": REVISION, "siblings": siblings}
+            status, body = 200, json.dumps(newest).encode()
+        elif f"/tree/{REVISION}" in self.path or "/tree/main" in self.path:
             listed = [
                 {"type": "file", "path": n, "size": len(b), "oid": "0" * 40}
                 for n, b in self.files.items()
@@ -359,6 +363,19 @@ def test_weights_without_revision_ask_for_trust(hub, tmp_path):
     assert hub.asked == []
 
 
+def test_weights_that_are_trusted_first_have_to_stay_the_same(hub, tmp_path, monkeypatch):
+    newest = weights(revision=None, known=None)
+    fetch(newest, tmp_path, trust_first=True)
+    noted = json.loads((tmp_path / CHECKSUMS).read_text())
+    assert noted["model.safetensors"] == SHA256 and set(noted) == set(Hub.files)
+    fetch(newest, tmp_path, trust_first=True)
+    (tmp_path / "model.safetensors").unlink()
+    monkeypatch.setattr(Hub, "files", Hub.files | {"model.safetensors": b"other"})
+    with pytest.raises(InputError, match=f"instead of {SHA256[7:]}; download it again"):
+        fetch(newest, tmp_path, trust_first=True)
+    assert json.loads((tmp_path / CHECKSUMS).read_text()) == noted
+
+
 def test_gated_weights_are_refused_in_a_sentence(hub, tmp_path):
     with pytest.raises(InputError, match="your rights at https://example.org/made_up"):
         fetch(weights(repo="made/gated"), tmp_path)
@@ -396,7 +413,7 @@ def without(monkeypatch, package):
 @pytest.mark.parametrize(
     ("about", "package", "command"),
     [
-        (collection(), "idc_index", r"seg-lib\[tcia\]"),
+        (collection(), "idc_index", r"\[tcia\]"),
         (weights(), "huggingface_hub", "pip install"),
     ],
 )

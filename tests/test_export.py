@@ -107,6 +107,8 @@ def test_the_inferer_of_a_bundle_is_monais(tmp_path):
     parser.read_config(out / "configs" / "inference.json")
     inferer = parser.get_parsed_content("inferer")
     assert isinstance(inferer, SlidingWindowInferer) and inferer.roi_size == [32, 32, 16]
+    image = torch.rand(1, 1, 40, 32, 16)
+    assert torch.allclose(inferer(image, lambda windows: 2 * windows), 2 * image, atol=1e-4)
 
 
 def test_an_export_that_differs_is_not_kept(tmp_path, monkeypatch):

@@ -231,6 +231,19 @@ def test_saliency_depends_on_the_text_and_leaves_no_trace(clip):
     assert not clip.layer._forward_hooks
 
 
+def test_an_image_goes_to_the_device_of_the_network(clip, monkeypatch, sent):
+    resized, resize = [], biomedclip.F.interpolate
+
+    def watched(image, *size, **how):
+        resized.append(image)
+        return resize(image, *size, **how)
+
+    monkeypatch.setattr(biomedclip.F, "interpolate", watched)
+    with torch.no_grad():
+        clip.encode_image(torch.rand(1, 1, 64, 64))
+    assert resized[0].sent_to == torch.device("cpu")
+
+
 def test_left_stays_left_in_the_map():
     """Control: a network with one bright spot to find; the mirror image has the mirror map."""
 

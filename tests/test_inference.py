@@ -207,6 +207,15 @@ def test_softmax_of_two_classes_is_argmax_at_one_half(tmp_path):
     assert np.array_equal(two, labels_of(logits))
 
 
+@pytest.mark.parametrize("classes", [1, 2, 3])
+def test_nan_is_no_empty_mask(tmp_path, classes):
+    volume, _ = box_volume(tmp_path)
+    network = Pointwise(classes)
+    network.scale.data[:] = torch.nan
+    with pytest.raises(InputError, match="answers NaN; check that image and weights are numbers"):
+        predict_volume(network, volume, Preparation(box="all"), SlidingWindow((8, 8, 8)))
+
+
 def test_three_classes_are_labels():
     logits = torch.zeros(1, 3, 20, 2, 2)
     logits[0, 2, 5:] = 1

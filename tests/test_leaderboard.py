@@ -162,13 +162,16 @@ def test_rules_of_the_folder(reference, tmp_path):
     (teams / "twice.csv").write_text("id,rle,data_shape\n")
     (teams / "rules.yml").write_text("max_submissions: 2\ndeadline: 2026-11-20 18:00\n")
     evening = datetime(2026, 11, 20, 18, 0).timestamp()
-    for path in teams.iterdir():
-        os.utime(path, (evening, evening + 60 * (path.name == "late")))
+    save(teams / "changed", {"a": 4, "b": 4})
+    late = (teams / "late", teams / "changed" / "a.nii.gz")
+    for path in teams.rglob("*"):
+        os.utime(path, (evening, evening + 60 * (path in late)))
     told = write_leaderboard(teams, tmp_path / "board.html", reference, teams / "rules.yml")
     assert told.startswith("1. x 0.25"), "the last one within the limit counts, not the best"
     text = Tags((tmp_path / "board.html").read_text()).text
     assert "x@3: more than 2 submissions" in text
-    assert "late: came at 2026-11-20 18:01, after the deadline" in text
+    for name in ("late", "changed"):
+        assert f"{name}: came at 2026-11-20 18:01, after the deadline" in text
     assert "twice.csv: several submissions of one team" in text
 
 

@@ -248,6 +248,9 @@ def test_of_several_lesions_the_largest_is_kept():
     labels = one_lesion(logits)
     assert (labels == 2).sum() == 27 and (labels[3:6, 2:5, 2:5] == 2).all()
     assert (labels[8:9, 2:5, 2:5] == 1).all() and (labels[11:] == 0).all()
+    logits[0, 1, 0, 0, 0] = torch.nan
+    with pytest.raises(InputError, match="answers NaN"):
+        one_lesion(logits)
 
 
 def test_an_atlas_is_where_organs_usually_lie():

@@ -185,6 +185,26 @@ def test_a_decimal_comma_is_read_and_told(tmp_path):
     assert findings[0].what == "decimal comma read as a point"
 
 
+def test_a_stage_gives_the_letters_that_have_no_column(tmp_path):
+    rows, _ = read_clinical(table(tmp_path, "patient,t,n,m,stage\np1,T2,,,T2N1M0\n"))
+    assert rows == [{"patient": "p1", "t": "T2", "n": "N1", "m": "M0"}]
+
+
+def test_no_chemotherapy_is_told_and_a_gap_is_not(tmp_path):
+    text = "patient,chemotherapy\np1,none\np2,NA\np3,-\np4,No\n"
+    told = [row.get("chemotherapy") for row in read_clinical(table(tmp_path, text)).rows]
+    assert told == ["no", None, None, "no"]
+    rows, _ = read_clinical(table(tmp_path, 'patient,note\np1,"Chemotherapy: none, BMI: none"\n'))
+    assert rows == [{"patient": "p1", "chemotherapy": "no"}]
+
+
+def test_empty_columns_at_the_end_are_no_columns(tmp_path):
+    rows, _ = read_clinical(table(tmp_path, "patient,t,n,\np1,T2,N0,\n"))
+    assert rows == [{"patient": "p1", "t": "T2", "n": "N0"}]
+    for line in ("p1,T2,N0,x", "p1,T2,N0"):
+        refused(tmp_path, f"patient,t,n,\n{line}\n", "the header has 4, of which 3 named")
+
+
 @pytest.mark.parametrize("gap", ["", "NA", "n/a", "nan", "None", "-", "?", ":", "unknown", " "])
 def test_gaps_are_left_out(tmp_path, gap):
     rows, _ = read_clinical(table(tmp_path, f"patient,BMI,Stage\np1,{gap},{gap}\n"))
@@ -333,6 +353,9 @@ def test_the_place_in_a_note_is_the_place_in_its_row(variant):
             assert place_in(row_to_note(row, variant)) == (side or "", lobe or "")
             if side:
                 assert place_in(note_to_prompt(row, "expanded")) == (side, lobe or "")
+    note = row_to_note({"site": "larynx", "side": "right"}, variant)
+    assert "right side of the larynx" in note and "lung" not in note
+    assert place_in(note) == ("right", "")
 
 
 def test_notes_contradict_only_in_what_both_tell():

@@ -115,6 +115,14 @@ def test_early_stopping_after_twenty_epochs_without_a_better_one():
     assert ended(rows(0.1, 0.2), TrainConfig(epochs=2)) == "epochs"
 
 
+def test_only_judged_epochs_count_as_not_better():
+    config = TrainConfig(epochs=100, early_stopping=5, validate_every=8)
+    history = [{"epoch": e, "loss": e} | ({} if e % 8 else {"score": 0.5}) for e in range(1, 17)]
+    assert [n for n in range(17) if ended(history[:n], config)] == [16]
+    silent = dataclasses.replace(config, validate_every=1)  # no validation: the training loss
+    assert [n for n in range(8) if ended(history[:n], silent)] == [6, 7]
+
+
 @pytest.mark.parametrize(
     ("bad", "message"),
     [

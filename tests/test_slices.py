@@ -48,6 +48,9 @@ def test_half_covered_counts_and_a_small_lesion_stays():
     assert np.argwhere(resize_mask(mask, 4)).tolist() == [[0, 0]]
     mask[0:2, 0:2] = 0
     assert np.argwhere(resize_mask(mask, 4)).tolist() == [[2, 2]], "the only pixel left is kept"
+    mask = np.zeros((512, 512), np.uint8)
+    mask[300, 400] = 1  # a thousandth of a pixel of the small size: nothing, in 8 bits
+    assert np.argwhere(resize_mask(mask, 16)).tolist() == [[9, 12]]
 
 
 def test_centred_crops_and_pads_to_the_middle():
@@ -225,6 +228,14 @@ def test_masks_of_0_and_1_and_of_0_and_255_are_the_same(tmp_path, mask):
     assert np.array_equal(load_slices([png_case(tmp_path, mask=mask)], 64).labels[0, 0], LESION)
 
 
+def test_a_palette_mask_of_0_and_1_may_have_dark_colours(tmp_path):
+    case = png_case(tmp_path)
+    picture = Image.fromarray(LESION, mode="P")
+    picture.putpalette([0, 0, 0, 128, 0, 0])  # dark red
+    picture.save(case.label)
+    assert np.array_equal(load_slices([case], 64).labels[0, 0], LESION)
+
+
 def test_a_mask_with_soft_edges_is_cut_at_half_with_a_warning(tmp_path):
     soft = LESION * 255
     soft[19, 20:30], soft[30, 20:30] = 100, 3
@@ -237,6 +248,7 @@ def test_a_mask_with_soft_edges_is_cut_at_half_with_a_warning(tmp_path):
     ("what", "message"),
     [
         ({"mask": LESION[:32] * 255}, r"m\.png: mask of \(32, 64\) pixels for an image of"),
+        ({"mask": LESION * 2}, r"m\.png: values up to 2; give a mask of 0 and 1, or 255\."),
         ({"image": GREY.astype(np.uint16) * 16}, r"i\.png: more than 8 bits a pixel \('I;16'\)"),
     ],
 )

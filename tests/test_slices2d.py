@@ -1,15 +1,22 @@
 """The 2D path shared by command line and lessons: recipes of the source, presets, losses."""
 
 import dataclasses
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from test_tasks import TINY
 
-from seg_lib import losses
+from seg_lib import losses, slices2d
 from seg_lib.course.profiles import settings
+from seg_lib.data.cases import Case
+from seg_lib.data.phantom import make_phantom
+from seg_lib.data.slices import load_slices
 from seg_lib.errors import InputError
 from seg_lib.models.presets import sizes_for
-from seg_lib.slices2d import LOSSES, dice_weighted_bce
+from seg_lib.slices2d import LOSSES, dice_weighted_bce, score_slices
 
 
 def config_of(lesson):
@@ -83,3 +90,27 @@ def test_every_size_of_a_row_can_be_replaced():
     row = settings("08", "laptop")
     changed = dataclasses.replace(row, sizes=dict(row.sizes) | {"epochs": 2})
     assert (changed.epochs, row.epochs > 2) == (2, True)
+
+
+@pytest.mark.parametrize(("kind", "native"), [("lung2d", False), ("lung3d", True)])
+def test_a_checkpoint_says_whether_slices_kept_their_pixels(kind, native, tmp_path, monkeypatch):
+    make_phantom(kind, 12, 64 if kind == "lung2d" else (64, 64, 10), 0, tmp_path)
+    parts, seen = slices2d.slices2d_parts(tmp_path, tmp_path, 64), SimpleNamespace()
+    monkeypatch.setattr(slices2d, "fit", lambda *_, **how: vars(seen).update(how["about"]))
+    monkeypatch.setattr(slices2d, "load_weights", lambda *_: None)
+    slices2d.train_slices(parts, tmp_path, TINY, 0)
+    assert seen.native_pixels is native
+
+
+def test_distances_in_mm_do_not_depend_on_the_size_at_which_slices_are_loaded(tmp_path):
+    """A square moved by 16 mm, which is 16 rows of the file and 8 of the slice at half its size."""
+    mask = np.zeros((128, 64), np.uint8)
+    mask[32:64, 16:48] = 255
+    for name in ("i.png", "m.png"):
+        Image.fromarray(mask).save(tmp_path / name)
+    case = Case("c", "p", tmp_path / "i.png", tmp_path / "m.png", spacing_mm=(1.0, 2.0))
+    for size, rows in ((128, 16), (64, 8)):
+        slices = load_slices([case], size)
+        assert slices.cases[0].spacing_mm == (128 / size, 128 / size)
+        [row] = score_slices(np.roll(slices.labels[:, 0], rows, axis=1), slices)
+        assert row["hd_mm"] == pytest.approx(16)

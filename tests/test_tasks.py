@@ -68,6 +68,15 @@ def test_a_run_is_not_trained_over(run, pickles, monkeypatch, capsys):
     assert cli.main([*words, "--resume"]) == 0, "a finished run is only scored again"
 
 
+def test_killed_before_its_first_state_a_run_begins_again(pickles, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tasks, "settings", lambda lesson, profile: TINY)
+    (tmp_path / "best.safetensors").write_bytes(b"all that was written before the kill")
+    words = ["train", "slices2d", "--data", str(pickles), "--out", str(tmp_path)]
+    assert cli.main(words) == 1 and "--resume" in capsys.readouterr().err
+    assert cli.main([*words, "--resume"]) == 0
+    assert load_checkpoint(tmp_path / "best.safetensors")[1]["network"] == "resnet18_unet"
+
+
 def test_predict_and_evaluate_keep_the_grid(run, tmp_path, capsys):
     cases = make_phantom("lung3d", 3, (64, 48, 10), 0, tmp_path / "ct")
     broken = tmp_path / "broken.nii.gz"
@@ -102,6 +111,21 @@ def test_padded_prediction_is_the_plain_one_on_its_own_grid(tmp_path):
     assert np.array_equal(mask, volume.array >= -300)
     larger = dataclasses.replace(volume, array=volume.array[:40])
     assert predictions.predict_padded(Bright(), larger, (-1000.0, 400.0), 32).shape == (40, 61, 8)
+
+
+def test_a_network_of_one_size_and_native_pixels_sees_a_larger_slice_window_by_window(tmp_path):
+    class OneSize(Bright):
+        image_size = (64, 64)
+
+        def forward(self, image):
+            assert image.shape[2:] == self.image_size
+            return super().forward(image)
+
+    case = make_phantom("lung3d", 1, (50, 90, 8), 0, tmp_path)[0]
+    about = {"window": [-1000.0, 400.0], "size": 64, "native_pixels": True}
+    predictions.predict_by_slices(OneSize(), about, case.image, tmp_path / "mask.nii.gz")
+    mask = read_image(tmp_path / "mask.nii.gz", hu=False).array
+    assert np.array_equal(mask, read_image(case.image).array >= -300)
 
 
 @pytest.mark.parametrize(

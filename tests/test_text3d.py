@@ -11,7 +11,7 @@ from made_up_runs import made_phantoms, trained_run
 
 from seg_lib import cli, text3d, text_inference, volumes3d
 from seg_lib.course.profiles import Settings, settings
-from seg_lib.errors import InputError, Interrupted
+from seg_lib.errors import DataWarning, InputError, Interrupted
 from seg_lib.inference import SlidingWindow, foreground_of
 from seg_lib.training import load_checkpoint, load_weights
 
@@ -68,7 +68,10 @@ def test_a_training_stopped_in_its_first_step_goes_on(phantoms, tmp_path):
     parts = volumes3d.volumes3d_parts(phantoms, None, TINY, 0)
     with pytest.raises(Interrupted, match="image_only.*--resume"):
         text3d.train_text(parts, tmp_path, TINY, 0, minutes=0)
-    text3d.train_text(parts, tmp_path, TINY, 0, resume=True)
+    last = tmp_path / "image_only" / "last.safetensors"
+    last.rename(last.with_name("last.previous.safetensors"))  # as after a damaged newest one
+    with pytest.warns(DataWarning, match="Going on from last.previous"):
+        text3d.train_text(parts, tmp_path, TINY, 0, resume=True)
     for folder, epochs in ((tmp_path / "image_only", 1), (tmp_path, 2)):
         assert len(json.loads((folder / "history.json").read_text())["history"]) == epochs
 
@@ -141,6 +144,18 @@ def test_the_share_of_the_text_is_a_share_of_every_voxel(model, volume):
     assert one.min() > 0 and one.max() < 1 and not np.allclose(one, other)
     with pytest.raises(KeyError):
         text_inference.share_of_text(model, volume, notes[0], stage=9)
+
+
+def test_the_volume_goes_to_the_device_of_the_network(model, volume, monkeypatch, sent):
+    maps, seen = model.unet.attention_maps, []
+
+    def watched(image, text, positions):
+        seen.extend((image.sent_to, positions.sent_to))
+        return maps(image, text, positions)
+
+    monkeypatch.setattr(model.unet, "attention_maps", watched)
+    text_inference.share_of_text(model, volume, "A tumour.")
+    assert seen == [torch.device("cpu")] * 2
 
 
 def test_false_alarms_are_no_tumour(model, volume):

@@ -535,6 +535,7 @@ def test_with_positions_left_means_left():
         ({"skips": "none"}, "'aligned' or 'raw'"),
         ({"output": "double"}, "'half' or 'full'"),
         ({"features": (8,)}, "at least 2"),
+        ({"norm": "batch", "recompute": True}, "'instance' or, without recompute, 'batch'"),
         ({"fused_stages": [3]}, r"only \[0, 1, 2\]"),
         ({"skips": "raw", "fused_stages": [0, 2]}, r"only \[2\] can change"),
     ],

@@ -498,9 +498,12 @@ def test_a_new_run_leaves_nothing_of_the_old_one(tmp_path):
         )
     assert (tmp_path / "last.previous.safetensors").exists()
     (tmp_path / ".part-77-last.safetensors").write_bytes(b"left by a killed run")
+    scores = [tmp_path / n for n in ("results.json", "results.csv", "subtype_results.csv")]
+    for path in scores:
+        path.write_text("{}")
     train(network(), batches=AugmentedBatches(), config=TrainConfig(epochs=1), out_dir=tmp_path)
     assert not (tmp_path / "last.previous.safetensors").exists()
-    assert not list(tmp_path.glob(".part-*"))
+    assert not list(tmp_path.glob(".part-*")) and not any(path.exists() for path in scores)
     assert len(list((tmp_path / "events").iterdir())) == 1
     assert len(read_history(tmp_path)["history"]) == 1
 

@@ -93,6 +93,22 @@ def test_a_volume_is_the_same_in_every_format(tmp_path, ending, packed, dtype):
         np.testing.assert_allclose(place[:3], [-left, -back, head], atol=1e-9)
 
 
+def test_the_id_of_a_tiff_case_may_end_in_four_digits(tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    image, label = tiff(source / "lung_0001_0000.tif"), source / "lung_0001.tif"
+    tifffile.imwrite(label, (HU > 900).astype(np.uint8))
+    assert (source / "lung_0001.json").is_file()
+    case = Case("lung_0001", "lung_0001", image, label, "train")
+    [written] = write_dataset([case], tmp_path / "raw")
+    assert (tmp_path / "raw" / "labelsTr" / "lung_0001.json").is_file()
+    for where in (case, written):
+        read_mask(where.label, like=read_image(where.image))
+    (source / "lung_0001.json").unlink()
+    with pytest.raises(InputError, match=r"lung_0001\.json: is absent; add it"):
+        write_dataset([case], tmp_path / "again")
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int16", "uint16", "int32", "float32"])
 @pytest.mark.parametrize("compression", [None, "zlib"])
 def test_a_tiff_has_the_spacing_beside_it(tmp_path, dtype, compression):

@@ -74,8 +74,8 @@ def _of_zip(
         "is encrypted": member.flag_bits & 0x41,
         "is packed by another method than deflate": member.compress_type not in METHODS,
     }
-    fault = _fault(member.orig_filename, member.file_size, most, faults)
-    name, is_dir = member.filename, member.is_dir()
+    name, is_dir = member.filename, member.is_dir()  # the name may come from an extra field
+    fault = _fault([member.orig_filename, name], member.file_size, most, faults)
     return Member(name, member.file_size, is_dir, fault, lambda: archive.open(member))
 
 
@@ -88,12 +88,13 @@ def _of_tar(
         "is a link or a device": not (member.isreg() or member.isdir()) or member.issparse(),
         "asks for the rights of another user": member.mode & 0o6000,
     }
-    fault = _fault(name, member.size, max_file_bytes, faults) if name else ""
+    fault = _fault([name], member.size, max_file_bytes, faults) if name else ""
     return Member(name, member.size, member.isdir(), fault, lambda: archive.extractfile(member))
 
 
-def _fault(name: str, size: int, most: float, others: dict[str, object]) -> str:
-    checks = {"leads out of the folder or is no plain name": not _plain(name)} | others
+def _fault(names: list[str], size: int, most: float, others: dict[str, object]) -> str:
+    odd = not all(map(_plain, names))
+    checks = {"leads out of the folder or is no plain name": odd} | others
     checks[f"unpacks to {size:.3g} bytes, more than {most:.3g}"] = size > most
     return next((why for why, holds in checks.items() if holds), "")
 

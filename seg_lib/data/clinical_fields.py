@@ -42,9 +42,10 @@ def key_of(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def is_blank(text: str) -> bool:
+def is_blank(text: str, field: str = "") -> bool:
     """Whether a cell says that nothing was recorded: empty, NA, nan, a dash, a lone colon."""
-    return key_of(text) in BLANK
+    told = field == "chemotherapy" and key_of(text) == "none"
+    return key_of(text) in BLANK and not told
 
 
 def number(low: float, high: float, units: dict[str, float] | None = None) -> Callable:

@@ -65,7 +65,8 @@ def read_clinical(
     rows, faults, seen = [], [], {}
     for line, texts in cells.rows:
         row = {"patient": _patient(texts[fields.index("patient")], line, seen, cells.path)}
-        for field, column, text in _values(fields, cells.columns, texts):
+        recorded = list(_values(fields, cells.columns, texts))
+        for field, column, text in recorded:
             try:
                 row[field] = FIELDS[field][0](text)
             except ValueError as fault:
@@ -75,7 +76,8 @@ def read_clinical(
                 findings.append(Finding(line, column, f"above 89, became '{OLD}'"))
             elif re.fullmatch(r"[+-]?\d+,\d+", text):
                 findings.append(Finding(line, column, "decimal comma read as a point"))
-        faults += [Finding(line, *fault) for fault in _contradictions(row)]
+        filled = {field for field, *_ in recorded}
+        faults += [Finding(line, *fault) for fault in _contradictions(row, filled)]
         rows.append(row)
     if faults and not leave_out:
         told = [f"line {line}, {column} {what.split(';')[0]}" for line, column, what in faults]
@@ -131,16 +133,16 @@ def _values(
 ) -> Iterator[tuple[str, str, str]]:
     """(field, column, text) of what was recorded; a note in listing style is taken apart."""
     for field, column, text in zip(fields, columns, texts, strict=True):
-        if field in FIELDS and (field == "chemotherapy" and text or not is_blank(text)):
+        if field in FIELDS and not is_blank(text, field):
             yield field, column, text
         elif field == "note":
             for name, value in LISTED.findall(text):
                 listed = FIELD_OF.get(key_of(name), "")
-                if listed and listed not in fields and not is_blank(value):
+                if listed and listed not in fields and not is_blank(value, listed):
                     yield listed, column, value
 
 
-def _contradictions(row: dict) -> Iterator[tuple[str, str]]:
+def _contradictions(row: dict, filled: set[str]) -> Iterator[tuple[str, str]]:
     """Fields that cannot both be true; the less certain one is taken out of the row."""
     told = str(row.get("stage", ""))
     tnm = {key: row[key] for key in "tnm" if key in row}
@@ -149,8 +151,8 @@ def _contradictions(row: dict) -> Iterator[tuple[str, str]]:
         tnm = {k: row.get(k) or row.get(f"p{k}") for k in "tnm" if row.get(k) or row.get(f"p{k}")}
         if any(given[key] != value for key, value in tnm.items()):
             yield "stage", "contradicts the T, N and M columns; left out"
-        elif not tnm:
-            row.update(given)
+        else:
+            row.update({k: v for k, v in given.items() if not {k, f"p{k}"} & filled})
         del row["stage"]
     elif told and tnm.get("m", "M0").startswith("M1") and not told.startswith("IV"):
         yield "stage", "contradicts M1, which is stage IV; left out"

@@ -52,15 +52,16 @@ def read_cells(path: str | Path, encoding: str | None = None) -> Cells:
     if not found:
         raise InputError(f"{path}: the table is empty; save the sheet with its header line.")
     header_line, columns = found[0]
+    width = len(columns)
     while columns and not columns[-1]:
         columns.pop()
     _check_columns(columns, f"{path}: line {header_line}")
     rows = []
     for line, row in found[1:]:
-        if (packed and any(row[len(columns) :])) or (not packed and len(row) != len(columns)):
+        if any(row[len(columns) :]) or (not packed and len(row) != width):
             raise InputError(
-                f"{path}: line {line} has {len(row)} cells, the header has {len(columns)}; mend "
-                "the line (a text with commas stands between double quotes)."
+                f"{path}: line {line} has {len(row)} cells, the header has {width}, of which "
+                f"{len(columns)} named; mend the line (double quotes around a text with commas)."
             )
         rows.append((line, (row + [""] * len(columns))[: len(columns)]))
     return Cells(columns, rows, path)

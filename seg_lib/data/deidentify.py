@@ -70,6 +70,7 @@ def deidentify(text: str, known: Iterable[str] = (), presidio: bool = False) -> 
         InputError: something that looks like an identifier is left, or letters that the rules
             cannot read; nothing of the text is quoted. ``presidio`` without the package.
     """
+    known = [unicodedata.normalize("NFC", str(identifier)) for identifier in known]
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
         text = "".join(c for c in text if unicodedata.category(c) != "Cf")  # hides in words, unseen
@@ -118,14 +119,16 @@ def known_spans(text: str, known: Iterable[str]) -> Iterator[tuple[int, int, str
     """Where known identifiers stand: names in parts and without accents, numbers, dates."""
     plain = folded(text)
     for identifier in known:
-        for kind, spelling in _spellings(str(identifier)):
-            for match in re.finditer(spelling, plain, re.IGNORECASE):
-                yield *match.span(), kind
+        for kind, spelling in _spellings(identifier):
+            for form in dict.fromkeys([plain, text]):
+                for match in re.finditer(spelling, form, re.IGNORECASE):
+                    yield *match.span(), kind
 
 
 def _spellings(identifier: str) -> Iterator[tuple[str, str]]:
     day = _dates(identifier)
     digits = re.sub(r"\D", "", identifier)
+    pieces = re.findall(r"[^\W\d_]+|\d+", folded(identifier))
     if day:
         for date in day:
             d, m, y = rf"0?{date.day}", rf"0?{date.month}", rf"(?:{date.year}|{date.year % 100:02})"
@@ -136,12 +139,15 @@ def _spellings(identifier: str) -> Iterator[tuple[str, str]]:
                 yield "DATE", rf"(?<!\d){order}(?!\d)"
             yield "DATE", rf"{d}(?:st|nd|rd|th)?[ .-]*{month},?[ -]*{y}|{month} {d}\w*,? {y}"
     elif len(digits) >= 3 and len(digits) * 2 >= len(re.sub(r"\W", "", identifier)):
-        yield "ID", r"(?<!\d)0*" + r"[ ./-]?".join(digits.lstrip("0")) + r"(?!\d)"
+        bare = re.sub(r"^0+(?=\d{3})", "", digits)
+        yield "ID", r"(?<!\d)0*" + r"[ ./-]?".join(bare) + r"(?!\d)"
+    if not day and digits not in ("", "".join(pieces)):
+        yield "ID", r"(?<![^\W_])" + r"[\W_]?".join(pieces) + r"(?![^\W_])"
     for part in re.findall(r"[^\W\d_]{2,}", identifier) if not day else []:
-        plain = folded(part)
-        wide = part.translate(UMLAUTS)
+        wide = folded(part.translate(UMLAUTS)).lower()
+        wide = re.sub("[aou]e|ss", r"(?:\g<0>|[äöüß])", wide)
         if part.lower() not in NO_NAMES:
-            yield "NAME", rf"\b(?:{re.escape(plain)}|{re.escape(wide)})\b"
+            yield "NAME", rf"(?<![^\W\d_])(?:{folded(part)}|{wide})(?![^\W\d_])"
 
 
 def _dates(text: str) -> list[datetime.date]:

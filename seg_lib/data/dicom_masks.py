@@ -60,8 +60,11 @@ def seg_to_mask(
     chosen = [n for n, label in labels.items() if segment in (None, label)]
     if len(chosen) != 1:
         raise InputError(f"{dst}: name one segment; there are: {first_few(labels.values(), 20)}.")
-    with quiet():
-        volume = data.get_volume(segment_numbers=chosen, combine_segments=True, relabel=True)
+    try:
+        with quiet():
+            volume = data.get_volume(segment_numbers=chosen, combine_segments=True, relabel=True)
+    except Exception:  # each reason has an error of its own
+        raise InputError(f"{seg}: no 0 and 1 on regular slices; export it as BINARY.") from None
     like = reference if isinstance(reference, Volume) else read_image(reference)
     mask = as_ras(_on_grid(volume.array > 0, LPS_TO_RAS @ volume.affine, like, dst), like)
     write_mask(dst, mask, like)
@@ -198,9 +201,8 @@ def _linked(path: Path) -> pydicom.Dataset:
         raise InputError("a slice without StudyInstanceUID or FrameOfReferenceUID; export again.")
     linked = pydicom.Dataset()
     linked.file_meta = header.file_meta
-    for tag in LINKS:
-        if tag in header:
-            linked[tag] = header[tag]
+    for tag in filter(header.__contains__, LINKS):
+        linked[tag] = header[tag]
     for tag in EMPTY:
         setattr(linked, tag, "")
     return linked
@@ -212,13 +214,13 @@ def _on_series(
     """A mask (columns, rows, slices) and the stack of the series, if both have the same voxels."""
     series = split_series(read_folder(series_dir)[0])
     stack, _ = stack_up(series[0])
+    if stack.pieces[0].frame is not None:
+        raise InputError(f"{dst}: the series is multi-frame (enhanced); export single slices.")
     volume = read_mask(mask)
     shape = (*stack.pieces[0].shape[::-1], len(stack.pieces))
+    shift = corner_shift_voxels(volume.stored_affine, stack.affine, shape)
     fits = len(series) == 1 and volume.stored_shape == shape and not stack.drift.any()
-    if fits:
-        shift = corner_shift_voxels(volume.stored_affine, stack.affine, shape)
-        fits = shift <= MAX_CORNER_SHIFT_VOXELS
-    if not fits:
+    if not fits or shift > MAX_CORNER_SHIFT_VOXELS:
         raise InputError(
             f"{dst}: the mask {mask} does not lie on the voxels of this one series; write it in "
             "the geometry that dicom_to_nifti gave the image."
@@ -231,9 +233,8 @@ def _on_series(
 def _on_grid(found: np.ndarray, affine: np.ndarray, like: Volume, dst: str | Path) -> np.ndarray:
     """Foreground of another grid with the same voxels, in the stored order of ``like``."""
     across = np.linalg.inv(like.stored_affine) @ affine
-    turn, start = np.rint(across[:3, :3]), np.rint(across[:3, 3])
-    rounded = np.eye(4)
-    rounded[:3, :3], rounded[:3, 3] = turn, start
+    rounded = np.rint(across)
+    turn, start = rounded[:3, :3], rounded[:3, 3]
     same = np.array_equal(np.abs(turn).sum(axis=0), [1, 1, 1])
     if not same or corner_shift_voxels(rounded, across, found.shape) > MAX_CORNER_SHIFT_VOXELS:
         raise InputError(f"{dst}: the segment has other voxels than the image; give its own image.")

@@ -112,10 +112,14 @@ def _fetch_file(file: dict[str, str], folder: Path, trust_first: bool) -> None:
     if not target.is_file() or wrong_hash(target, known):
         _retrieve(file["url"], known, target)
     if not known:
-        noted = _noted(folder) | {name: f"sha256:{sha256_of(target)}"}
-        write_text(folder / CHECKSUMS, json.dumps(noted, indent=1) + "\n")
+        _note(folder, [name])
     if file.get("unpack"):
         unpack(target, folder / target.stem)
+
+
+def _note(folder: Path, names: Sequence[str]) -> None:
+    noted = _noted(folder) | {name: f"sha256:{sha256_of(folder / name)}" for name in names}
+    write_text(folder / CHECKSUMS, json.dumps(noted, indent=1) + "\n")
 
 
 def _retrieve(url: str, known: str | None, target: Path) -> None:
@@ -207,11 +211,15 @@ def _from_hub(manifest: Manifest, folder: Path, trust_first: bool, only: list[st
         absent = [name for name in files if not (folder / name).is_file()]
         if absent or not files:
             raise ValueError(f"{first_few(absent or wanted)} did not come")
-    for file in access.get("files", []):
-        path = folder / file["name"]
-        if path.is_file() and (fault := wrong_hash(path, file["hash"])):
+    noted = {} if access["revision"] else _noted(folder)
+    checked = [(file["name"], file["hash"]) for file in access.get("files", [])]
+    for name, known in checked + [(name, noted.get(name)) for name in files]:
+        path = folder / name
+        if path.is_file() and (fault := wrong_hash(path, known)):
             path.unlink()
             raise InputError(f"{path}: {fault}; download it again, or ask its makers.")
+    if not access["revision"]:
+        _note(folder, files)
 
 
 BACKENDS: dict[str, Callable] = {"pooch": _from_http, "idc": _from_idc, "hf": _from_hub}

@@ -61,8 +61,10 @@ def write_dataset(
         label = label if case.label else None
         pairs = [pair for pair in ((case.image, image), (case.label, label)) if pair[0]]
         if ending == ".tif":
-            pairs += [tuple(map(spacing_file, pair)) for pair in pairs]
+            pairs += [(spacing_file(s), t.with_name(f"{case.case}.json")) for s, t in pairs]
         for source, target in pairs:
+            if not source.is_file():
+                raise InputError(f"{source}: is absent; add it.")
             with written_whole(target) as copy:
                 (copy_label if target == label else shutil.copyfile)(source, copy)
         written.append(dataclasses.replace(case, image=image, label=label))

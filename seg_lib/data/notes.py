@@ -104,19 +104,19 @@ def _disease(row: dict) -> str:
 
 
 def place_of(row: dict) -> str:
-    """``right upper lobe``, ``left lung``, ``lower lobe``, or nothing."""
-    lobe = f"{row['lobe']} lobe" if "lobe" in row else "lung" if "side" in row else ""
-    return f"{row.get('side', '')} {lobe}".strip()
+    """``right upper lobe``, ``left lung``, ``left side of the larynx``, or nothing."""
+    site = row.get("site", "lung")
+    side = "" if "side" not in row else "lung" if site == "lung" else f"side of the {site}"
+    return f"{row.get('side', '')} {row['lobe'] + ' lobe' if 'lobe' in row else side}".strip()
 
 
 def place_in(note: str) -> tuple[str, str]:
     """Side and lobe that a note of this project names, "" for what it does not: its inverse.
 
-    Reads "right upper lobe", "left lung" and "Side: left, Lobe: lower".
+    Reads "right upper lobe", "left lung", "left side of" and "Side: left, Lobe: lower".
     """
-    side = re.search(
-        r"\b(left|right) (?:(?:upper|middle|lower) lobe|lung)\b|\bside: (\w+)", note, re.I
-    )
+    where = r"(?:upper|middle|lower) lobe|lung|side of"
+    side = re.search(rf"\b(left|right) (?:{where})\b|\bside: (\w+)", note, re.I)
     lobe = re.search(r"\b(upper|middle|lower) lobe\b|\blobe: (\w+)", note, re.I)
     return tuple((hit[1] or hit[2]).lower() if hit else "" for hit in (side, lobe))
 

@@ -37,7 +37,7 @@ def resize_mask(mask: np.ndarray, size: int) -> np.ndarray:
     covered = resize_image(mask.astype(np.uint8) * 255, size)
     kept = covered >= 128
     if mask.any() and not kept.any():
-        kept.flat[covered.argmax()] = True
+        kept.flat[resize_image(mask.astype(np.float32), size).argmax()] = True
     return kept.astype(np.uint8)
 
 
@@ -54,8 +54,8 @@ def save_png(path: Path, pixels: np.ndarray) -> None:
         Image.fromarray(pixels).save(part)
 
 
-def read_png(path: Path) -> np.ndarray:
-    """Read (H, W) uint8; colours become grey.
+def read_png(path: Path, numbers: bool = False) -> np.ndarray:
+    """Read (H, W) uint8; colours become grey, or their numbers in the palette of the file.
 
     Raises:
         InputError: no image, cut short, of impossible size, or of more than 8 bits (whose grey
@@ -67,7 +67,8 @@ def read_png(path: Path) -> np.ndarray:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
                 if picture.mode in EIGHT_BITS and max(picture.size) <= MAX_SIDE:
-                    return np.asarray(picture.convert("L"))
+                    as_is = numbers and picture.mode == "P"
+                    return np.asarray(picture if as_is else picture.convert("L"))
     except (OSError, SyntaxError, ValueError, *BOMBS) as error:
         raise InputError(f"{path}: cannot be read as an image ({error}); convert again.") from error
     raise InputError(
@@ -80,7 +81,7 @@ def read_png_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
     """Read a mask as (H, W) uint8 of 0 and 1, stored as 0 and 255 or as 0 and 1.
 
     Raises:
-        InputError: another ``shape`` (H, W) than that of its image.
+        InputError: another ``shape`` (H, W) than that of its image, or other numbers.
     """
     pixels = read_png(path)
     if pixels.shape != shape:
@@ -91,6 +92,11 @@ def read_png_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
     highest = int(pixels.max())
     if highest <= 1:
         return pixels
+    if highest < 128:
+        numbers = read_png(path, numbers=True)  # a palette may show its 1 in any dark colour
+        if not np.array_equal(numbers, pixels > 0):
+            raise InputError(f"{path}: values up to {highest}; give a mask of 0 and 1, or 255.")
+        return numbers
     if not np.isin(pixels, (0, 255)).all():
         warnings.warn(
             f"{path}: grey values from {pixels.min()} to {highest} instead of 0 and 255 (saved as "

@@ -150,7 +150,7 @@ def _earlier(out_dir: Path, name: str, census: dict[str, Any]) -> dict[str, Any]
 
 
 def load_slices(cases: Sequence[Case], size: int = 256) -> SliceSet:
-    """Read PNG slices into memory.
+    """Read PNG slices into memory; the cases get the pixel size of the resized slices.
 
     Raises:
         InputError: no cases, a case without mask, or a file that is no PNG image.
@@ -158,13 +158,18 @@ def load_slices(cases: Sequence[Case], size: int = 256) -> SliceSet:
     if not cases:
         raise InputError("There are no cases to load; check the split.")
     _check_labelled(cases)
+    cases = list(cases)
     images = np.empty((len(cases), 1, size, size), np.uint8)
     labels = np.empty_like(images)
     for i, case in enumerate(cases):
         image = read_png(case.image)
         images[i, 0] = resize_image(image, size)
         labels[i, 0] = resize_mask(read_png_mask(case.label, image.shape), size)
-    return SliceSet(images, labels, list(cases))
+        if case.spacing_mm:
+            sides = zip(case.spacing_mm, image.shape, strict=False)
+            spacing_mm = tuple(mm * (n / size) for mm, n in sides)
+            cases[i] = dataclasses.replace(case, spacing_mm=spacing_mm)
+    return SliceSet(images, labels, cases)
 
 
 def _check_labelled(cases: Sequence[Case]) -> None:

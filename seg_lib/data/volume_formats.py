@@ -108,7 +108,8 @@ def _unpacked(stream: BinaryIO, size: int) -> BinaryIO:
 
 def spacing_file(path: Path) -> Path:
     """Where nnU-Net looks for the spacing of a TIFF volume, ``CASE_0000.tif`` or ``CASE.tif``."""
-    return path.with_name(re.sub(r"(_\d{4})?\.tiff?$", "", path.name) + ".json")
+    own = path.with_suffix(".json")  # a case may be called lung_0001, too
+    return own if own.is_file() else own.with_stem(re.sub(r"_\d{4}$", "", own.stem))
 
 
 def _tiff(stream: BinaryIO, path: Path) -> Opened:

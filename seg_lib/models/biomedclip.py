@@ -68,7 +68,7 @@ class BiomedClip(nn.Module):
     def encode_image(self, images: Tensor) -> Tensor:
         """Grey images (B, 1, H, W) in [0, 1] -> points (B, E)."""
         size, norm = self.config["model_cfg"]["vision_cfg"]["image_size"], self.config
-        norm = norm.get("preprocess_cfg", GREY)
+        norm, images = norm.get("preprocess_cfg", GREY), images.to(self.logit_scale.device)
         mean, std = (images.new_tensor(norm[key])[:, None, None] for key in ("mean", "std"))
         pixels = F.interpolate(images, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
         pixels = (pixels.expand(-1, 3, -1, -1) - mean) / std

@@ -80,9 +80,9 @@ class TextUNet3d(nn.Module):
         fusion: how the image listens.
         norm: "instance" as released, or "batch" for training on patches. What a note says of a
             patch is often one number for all of its voxels; an instance norm takes that out again.
-        recompute: in training, keep only what goes from block to block and compute the inside of a
-            block again on the way back: a third more time. A step of 64 x 352 x 352 voxels needs
-            4 GB of float32 then, else 5.5 GB; a prediction 2 GB.
+        recompute: in training, compute the inside of a block again on the way back: a third more
+            time; not with batch norms, which would count each patch twice. A step of 64 x 352 x
+            352 voxels needs 4 GB of float32 then, else 5.5 GB; a prediction 2 GB.
     """
 
     def __init__(
@@ -101,11 +101,11 @@ class TextUNet3d(nn.Module):
         self.fusion, self.recompute = fusion or Fusion(), recompute
         self.text_width, self.divisor = text_width, 2 ** len(features)
         known = output in ("half", "full") and norm in ("instance", "batch")
-        if not known or len(features) < 2:
+        if not known or len(features) < 2 or (recompute and norm == "batch"):
             raise InputError(
-                f"TextUNet3d: output={output!r}, norm={norm!r}, {len(features)} features; output "
-                "is 'half' or 'full', norm 'instance' or 'batch', and there are at least 2 "
-                "features, one a stage."
+                f"TextUNet3d: output={output!r}, norm={norm!r}, {recompute=}, {len(features)} "
+                "features; output is 'half' or 'full', norm 'instance' or, without recompute, "
+                "'batch', and there are at least 2 features, one a stage."
             )
         steps = list(zip([in_channels, *features], features, strict=False))
         self.encoder = nn.ModuleList(Block(n_in, n_out, stride=2) for n_in, n_out in steps)

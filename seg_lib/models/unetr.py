@@ -99,4 +99,6 @@ def build_unetr(
         network = UNETR(in_channels, classes, sides, **numbers)
     except ImportError as error:  # MONAI does not install einops by itself
         raise InputError(f"UNETR needs MONAI and einops: pip install einops ({error}).") from error
+    for name, weight in network.named_parameters():  # MONAI never uses these; DDP would wait
+        weight.requires_grad_("norm_cross_attn" not in name)
     return CheckedUnetr(network, sides)

@@ -52,14 +52,14 @@ def _iou_from_dice(answer) -> None:
 EXERCISES = {
     "12a": Exercise(
         level=2,
-        task="Write dice(mask, reference) for arrays of 0 and 1; two empty masks give 1.",
+        task="Write dice_by_hand(mask, reference) for arrays of 0 and 1; two empty masks give 1.",
         why="2 |A and B| / (|A| + |B|), and the empty case is written down.",
         hint="Count the voxels in common, in the mask and in the reference.",
         check=_dice,
     ),
     "12b": Exercise(
         level=2,
-        task="Write recist_error(diameter_mm, reference_mm): relative error, at most 1.",
+        task="Write recist_error(predicted_mm, true_mm): relative error, at most 1.",
         why="The printed max(…, 1) could never fall below 1; min caps the error.",
         hint="min(|p - g| / g, 1); with g = 0 it is 0 if p is 0 too, else 1.",
         check=_recist_error,
