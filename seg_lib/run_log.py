@@ -15,8 +15,9 @@ from typing import Any
 from seg_lib.errors import InputError
 from seg_lib.files import write_text
 
-RUN_FILES = ("best.safetensors", "last.safetensors", "last.previous.safetensors", "loss_log.txt")
-RUN_FILES += ("history.json", "results.json", "results.csv", "subtype_results.csv", "README.md")
+OF_TRAINING = ("best.safetensors", "last.safetensors", "last.previous.safetensors", "loss_log.txt")
+OF_TRAINING += ("history.json",)
+OF_TEST = ("results.json", "results.csv", "subtype_results.csv", "README.md")
 LIVE_MARKS = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")  # set where a person watches
 LOSS_LOG_CLASSES = ("ptv", "ctv", "gtv")
 LOSS_LOG_COLUMNS = ("epoch", "loss", "mean", *LOSS_LOG_CLASSES)
@@ -162,8 +163,10 @@ def event_writer(out_dir: Path, first_epoch: int) -> Any:
 
 def clear_run(out_dir: Path) -> None:
     """Remove the files of an earlier run, so that none is mistaken for the new run's."""
+    if not any((out_dir / name).exists() for name in OF_TRAINING):
+        return  # no run: a README.md or results.csv is somebody's own
     events = (out_dir / "events").glob("events.out.tfevents.*")
-    for path in [*(out_dir / name for name in RUN_FILES), *events]:
+    for path in [*(out_dir / name for name in OF_TRAINING + OF_TEST), *events]:
         path.unlink(missing_ok=True)
 
 

@@ -508,6 +508,12 @@ def test_a_new_run_leaves_nothing_of_the_old_one(tmp_path):
     assert len(read_history(tmp_path)["history"]) == 1
 
 
+def test_results_in_a_folder_without_a_run_are_somebody_elses(tmp_path):
+    (tmp_path / "results.csv").write_text("mine")
+    train(network(), batches=AugmentedBatches(), config=TrainConfig(epochs=1), out_dir=tmp_path)
+    assert (tmp_path / "results.csv").read_text() == "mine"
+
+
 def test_two_runs_never_share_a_folder(tmp_path):
     with folder_lock(tmp_path), pytest.raises(InputError, match="another run"):
         train(network(), batches=AugmentedBatches(), config=TrainConfig(epochs=1), out_dir=tmp_path)
