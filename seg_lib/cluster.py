@@ -107,6 +107,18 @@ def array_script(
     return _script("-".join(tasks), scheduler, pieces, ask)
 
 
+def _lesson(task: str, data: Path, out: Path, python: list[str], one: dict) -> Piece:
+    """A lesson, run by papermill."""
+    if one["network"]:
+        raise InputError("job: a lesson has a network of its own; leave --network out.")
+    notebook = find_notebooks(course_root() / "notebooks", task)[0].path.resolve()
+    words = ["papermill", str(notebook), str(out / notebook.name), "--cwd", str(notebook.parent)]
+    texts = {"PROFILE": one["profile"], "DATA_DIR": data, "OUT_DIR": out}
+    for name, value in texts.items():
+        words += ["-r", name, str(value)]
+    return Piece(out, (*python, *words, "-p", "SEED", str(one["seed"])), False)
+
+
 def _piece(task: str, data: Path, out: Path, ask: Resources, **one: str | int | None) -> Piece:
     python = [sys.executable, "-m"]
     names = [task, *(str(value) for value in one.values() if value is not None)]
@@ -117,18 +129,7 @@ def _piece(task: str, data: Path, out: Path, ask: Resources, **one: str | int | 
     if one["profile"] not in PROFILES:
         raise InputError(f"job: no profile {one['profile']!r}; choose: {', '.join(PROFILES)}.")
     if re.fullmatch(r"\d\d", task):
-        notebook = find_notebooks(course_root() / "notebooks", task)[0].path.resolve()
-        words = [
-            "papermill",
-            str(notebook),
-            str(out / notebook.name),
-            "--cwd",
-            str(notebook.parent),
-        ]
-        texts = {"PROFILE": one["profile"], "DATA_DIR": data, "OUT_DIR": out}
-        for name, value in texts.items():
-            words += ["-r", name, str(value)]
-        return Piece(out, (*python, *words, "-p", "SEED", str(one["seed"])), False)
+        return _lesson(task, data, out, python, one)
     if task not in TASKS:
         raise InputError(
             f"job: no task {task!r}; choose: {', '.join(TASKS)}, or a lesson's number."

@@ -27,6 +27,7 @@ def doctor(workshop: bool) -> int:
 def course(profile: str, only: str | None, jobs: int, **asked: Any) -> int:
     """Run the lessons; or publish the last run, check what is committed, hand out copies."""
     from seg_lib.course import committed, handout, runner, site
+    from seg_lib.course.notebooks import course_root, lessons_of
 
     chosen = [name for name, value in asked.items() if value]
     if not chosen:
@@ -34,14 +35,19 @@ def course(profile: str, only: str | None, jobs: int, **asked: Any) -> int:
     if len(chosen) > 1:
         words = " and ".join(f"--{name}" for name in chosen)
         raise InputError(f"course: {words} are different jobs; ask for one at a time.")
-    [job] = chosen
+    if only is not None or jobs != 1:
+        raise InputError(f"course: --only and --jobs are for a run, not for --{chosen[0]}.")
+    [job], root = chosen, course_root()
     if job == "check":
-        findings = committed.check_committed(Path("notebooks"))
+        lessons_of(root)  # none at all is no success
+        findings = committed.check_committed(root / "notebooks")
         print("\n".join(findings) or "Committed lessons: fresh, small, without identifiers.")
         return 1 if findings else 0
     folder = asked[job]
     if job == "publish":
-        committed.update_committed(Path("runs") / profile, Path("notebooks"))
+        done = committed.update_committed(root / "runs" / profile, root / "notebooks")
+        print(f"{len(done)} lessons published.")
+        return 0 if done else 1
     elif job == "student":
         print(f"{folder}: {len(handout.write_student_copy(folder))} lessons for students.")
     elif job == "otter":

@@ -200,7 +200,11 @@ class SliceViewer:
         if found is None:
             return ""
         (scan, voxel), name = (found[0].scan, found[1]), found[0].title
-        words = [f"{scan.unit} {scan.image[voxel]:.0f}", "voxel " + ", ".join(map(str, voxel))]
+        place = "voxel " + ", ".join(map(str, voxel))
+        if scan.is_slice:  # as in the array that was given
+            n_x, n_y, _ = scan.image.shape
+            place = f"row {n_y - 1 - voxel[1]}, column {n_x - 1 - voxel[0]}"
+        words = [f"{scan.unit} {scan.image[voxel]:.0f}", place]
         marked = {"truth": scan.truth, "prediction": scan.prediction}
         words += [label for label, mask in marked.items() if mask is not None and mask[voxel]]
         if scan.probability is not None:

@@ -89,6 +89,11 @@ def test_bash_accepts_the_script_and_torchrun_takes_several_processes(scheduler,
         assert not re.search(r"master|[-_]port|:[0-9]{4}", script, re.IGNORECASE), "no fixed port"
 
 
+def test_a_lesson_takes_no_network():
+    with pytest.raises(InputError, match="a network of its own; leave --network out"):
+        job_script("06", "slurm", "data", "out", ASKED, network="unetr")
+
+
 def test_an_array_is_the_grid_of_notebooks_profiles_and_seeds():
     grid = {"profiles": ["smoke", "laptop"], "seeds": [0, 1]}
     script = array_script(["06", "08"], "slurm", "data", "out", ASKED, **grid)

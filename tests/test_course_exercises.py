@@ -162,6 +162,25 @@ def test_a_generator_is_as_good_as_a_list():
     assert verdict("02c", lambda p, k: iter(SOLUTIONS["02c"](p, k)))[0] == "right"
 
 
+def keeps_in_place(mask, share=0.5):
+    """Lesson 11's solution, written into the array that was given."""
+    mask[...] = SOLUTIONS["11b"](mask, share)
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("id_", "answer"),
+    [
+        ("08a", np.array([216, 46656])),
+        ("11b", keeps_in_place),
+        ("21c", sorted(SOLUTIONS["21c"])),
+        ("21c", frozenset(SOLUTIONS["21c"])),
+    ],
+)
+def test_a_right_answer_is_right_in_any_form(id_, answer):
+    assert verdict(id_, answer)[0] == "right"
+
+
 @pytest.mark.parametrize("number", ["00a", ["00a"], (1, 2), None, 7, "", np.zeros(2)])
 def test_any_id_is_answered(number):
     status, sentence = verdict(number, ...)
@@ -175,6 +194,13 @@ def test_an_unknown_exercise_is_answered_with_the_known_ones(capsys):
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "06z: no such exercise; try 06a, 06b."
     assert "there are lessons 00, 01, 02" in said[1]
+
+
+def holm_beyond_one(p_values):
+    largest, corrected = 0, np.zeros(len(p_values))
+    for rank, i in enumerate(np.argsort(p_values)):
+        corrected[i] = largest = max(largest, p_values[i] * (len(p_values) - rank))
+    return corrected
 
 
 def split_by_case(patients, n_test):
@@ -383,6 +409,8 @@ WRONG = [
     ("16b", drawn_anew, "Shuffle once"),
     ("16b", lambda p, s, seed: SOLUTIONS["16b"](p, s, None), "same seed"),
     ("16b", lambda p, s, seed: SOLUTIONS["16b"](p, s, str(s)), "which others"),
+    ("03a", lambda hu, low, high: SOLUTIONS["03a"](hu, -1350, 150), "Use low and high"),
+    ("09b", holm_beyond_one, "none above 1"),
     ("16b", shuffles_what_came_in, "Shuffle a copy"),
     ("16b", lambda p, s, seed: {k: set(p[: int(k * 10)]) for k in s}, "of 20 patients is 2"),
     ("16c", {"a", "b", "d"}, "next to nothing"),

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import psutil
@@ -18,6 +19,7 @@ from seg_lib.course.execute import Execution, execute, fault_in, kernel_fault
 from seg_lib.course.notebooks import source_sha256
 from seg_lib.course.profiles import settings
 from seg_lib.course.runner import run_course
+from seg_lib.course_commands import course as course_command
 from seg_lib.errors import InputError
 from seg_lib.files import folder_lock
 
@@ -118,6 +120,58 @@ def test_without_its_device_nothing_runs_at_once_either(tmp_path, monkeypatch):
     assert run_course("gpu", root=root, jobs=2) == 0
     assert summary_of(root, "gpu")["00"]["status"] == "not checked"
     assert not (root / "runs" / "gpu" / "out").exists()
+
+
+class Killed:
+    """A pool of processes, the second of which is killed."""
+
+    def __init__(self, *_, **__): ...
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_): ...
+
+    def map(self, work, results, rules):
+        yield work(results[0], rules[0])
+        raise BrokenProcessPool
+
+
+def test_what_passed_before_a_process_was_killed_is_reported(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(runner, "ProcessPoolExecutor", Killed)
+    root = make_course(tmp_path, {name: GOOD for name in ("00_start", "12_is_wrong")})
+    assert run_course("smoke", root=root, jobs=2) == 1
+    assert [row["status"] for row in summary_of(root).values()] == ["passed", "not checked"]
+    assert "killed (out of memory?)" in capsys.readouterr().out
+
+
+def test_after_ctrl_c_a_process_of_the_pool_begins_nothing(monkeypatch):
+    monkeypatch.setattr(runner, "_stopped", [])
+    begun = []
+
+    def work(result, rules):
+        begun.append(result)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        runner._unless_stopped(work, "first", [])
+    assert runner._unless_stopped(work, "second", []) == "second" and begun == ["first"]
+
+
+@pytest.mark.parametrize("only", ["", " , "])
+def test_no_number_is_not_lesson_00(tmp_path, only):
+    with pytest.raises(InputError, match="no number of a notebook in"):
+        run_course("smoke", only, root=make_course(tmp_path, {"00_start": GOOD}))
+
+
+def test_the_committed_lessons_are_found_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError):
+        course_command("laptop", None, 1, check=True)
+    with pytest.raises(InputError, match="--only and --jobs are for a run, not for --check"):
+        course_command("laptop", "04", 1, check=True)
+    monkeypatch.chdir(make_course(tmp_path, {"00_start": GOOD}) / "notebooks")
+    assert course_command("laptop", None, 1, check=True) == 1  # without a stamp
 
 
 def test_no_job_is_not_a_number_of_jobs(tmp_path):

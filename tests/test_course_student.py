@@ -1,6 +1,7 @@
 """What a class is handed: clean, whole, enough to begin with, and no solution in it."""
 
 import ast
+import doctest
 import inspect
 import json
 import os
@@ -204,6 +205,16 @@ def test_otter_gets_a_test_file_per_exercise(tmp_path):
         (suite,) = names["test"]["suites"]
         assert suite["type"] == "doctest"
         assert f"verdict({path.stem!r}, " in suite["cases"][0]["code"]
+
+
+def test_a_right_answer_that_prints_is_right_for_otter(tmp_path):
+    [path] = [p for p in write_otter_tests(tmp_path / "otter", REPOSITORY) if p.stem == "12c"]
+    test = ast.literal_eval(ast.parse(path.read_text()).body[-1].value)
+    case = test["suites"][0]["cases"][0]["code"]
+    name = re.search(r"verdict\('12c', (\w+)\)", case)[1]
+    answer = {name: lambda dice: print("thinking") or dice / (2 - dice)}
+    found = doctest.DocTestParser().get_doctest(case, answer, "12c", None, 0)
+    assert doctest.DocTestRunner(verbose=False).run(found).failed == 0
 
 
 def otter() -> str | None:

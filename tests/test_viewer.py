@@ -171,6 +171,14 @@ def test_a_2d_image_has_one_plane_and_no_position(chest):
     assert decoded(viewer.frame()).shape == (410, 512, 3)
 
 
+def test_what_lies_under_the_pointer_is_told_as_in_the_array_that_was_given():
+    viewer = SliceViewer(np.arange(24.0).reshape(4, 6))
+    viewer.frame()
+    (pane, *_), last = viewer.panes, viewer.panes[0].width - 1
+    assert viewer.under(pane.left + 1, pane.top + 1).startswith("HU 0 · row 0, column 0")
+    assert viewer.under(pane.left + last, pane.top + 1).startswith("HU 5 · row 0, column 5")
+
+
 # Several predictions, probabilities, all planes.
 
 

@@ -29,8 +29,10 @@ from seg_lib.files import folder_written_whole, write_text
 WRITTEN = ("cell_type", "id", "source", "attachments")  # what of a cell is its author's
 README = Path(__file__).with_name("student_readme.md")
 OTTER = """
+>>> import contextlib, io
 >>> from seg_lib.course.exercises import verdict
->>> status, sentence = verdict({id!r}, {answer})
+>>> with contextlib.redirect_stdout(io.StringIO()):
+...     status, sentence = verdict({id!r}, {answer})
 >>> print(status if status == "right" else sentence)
 right
 """

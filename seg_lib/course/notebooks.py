@@ -58,7 +58,9 @@ def find_notebooks(folder: Path, only: str | Sequence[str] | None = None) -> lis
     if only is None:
         return list(found.values())
     wanted = only.split(",") if isinstance(only, str) else only
-    numbers = {number.strip().zfill(2) for number in wanted}
+    numbers = {number.strip().zfill(2) for number in wanted if number.strip()}
+    if not numbers:
+        raise InputError(f"{folder}: no number of a notebook in {only!r}; write 04,07.")
     if unknown := ", ".join(sorted(numbers - found.keys())):
         raise InputError(f"{folder}: no notebook {unknown}; there are {', '.join(found)}.")
     return [found[number] for number in sorted(numbers)]

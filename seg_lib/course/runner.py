@@ -14,6 +14,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from seg_lib.course import report
@@ -61,21 +62,30 @@ def run_course(
     rules = read_baselines(root / "tests" / "baselines" / f"{profile}.yml")
     folder, reason = root / "runs" / profile, _why_not_here(profile, chosen=only is not None)
     work = functools.partial(_run_one, profile=profile, root=root, seed=seed, jobs=jobs)
-    with folder_lock(folder), _at_once(jobs) as each:
+    with folder_lock(folder):
         results = [Result(book, NOT_CHECKED, excused=bool(reason)) for book in notebooks]
-        to_run = [] if reason else results
-        ran = each(work, to_run, [rules.get(book.number, []) for book in notebooks])
+        _run_all(results, [rules.get(book.number, []) for book in notebooks], work, jobs, reason)
+        shutil.rmtree(folder / PART, ignore_errors=True)
+        index = report.write_report(results, folder, report.about_this_run(profile, seed))
+    print(f"{report.closing_line(results, profile)} See {os.path.relpath(index)}")
+    return report.exit_code(results)
+
+
+def _run_all(
+    results: list[Result], rules: list[list[Rule]], work: Callable, jobs: int, reason: str
+) -> None:
+    """Put in place what each has become, with a line for it; a reason is why none is run."""
+    with _at_once(jobs) as each:
+        ran = each(work, [] if reason else list(results), rules)
         for i in range(len(results)):
             try:
                 results[i] = results[i] if reason else next(ran)
             except KeyboardInterrupt:
                 reason = "interrupted (Ctrl-C)."
+            except BrokenProcessPool:
+                reason = "a process of the runner was killed (out of memory?)."
             results[i].reasons += [reason] if reason else []
             print(report.terminal_line(results[i]), flush=True)
-        shutil.rmtree(folder / PART, ignore_errors=True)
-        index = report.write_report(results, folder, report.about_this_run(profile, seed))
-    print(f"{report.closing_line(results, profile)} See {os.path.relpath(index)}")
-    return report.exit_code(results)
 
 
 @contextlib.contextmanager
@@ -86,7 +96,21 @@ def _at_once(jobs: int) -> Iterator[Callable]:
         return
     spawned = multiprocessing.get_context("spawn")  # a forked process must not start threads
     with ProcessPoolExecutor(jobs, mp_context=spawned) as pool:
-        yield pool.map
+        yield lambda work, *lists: pool.map(functools.partial(_unless_stopped, work), *lists)
+
+
+_stopped: list[bool] = []  # of a process of the pool: it has seen Ctrl-C
+
+
+def _unless_stopped(work: Callable, result: Result, rules: list[Rule]) -> Result:
+    """The call, but none begins after Ctrl-C: the pool has handed out the next ones already."""
+    if _stopped:
+        return result
+    try:
+        return work(result, rules)
+    except KeyboardInterrupt:
+        _stopped.append(True)
+        raise
 
 
 def _why_not_here(profile: str, chosen: bool) -> str:

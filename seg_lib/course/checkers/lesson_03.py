@@ -25,6 +25,9 @@ def _window_to_uint8(answer) -> None:
     error = np.abs(gray - np.array([[0, 0], [127.5, 255], [255, 63.75]])).max()
     wrong = f"-600 HU, the middle of the window, became {gray[1, 0]}, not 127 or 128."
     refuse(error > 1, wrong)
+    soft = np.asarray(call(answer, np.array([[-200.0, 40.0, 300.0]]), -160, 240))
+    wrong = f"With the window (-160, 240), 40 HU became {soft.flat[1]}, not 127 or 128."
+    refuse(np.abs(soft - np.array([[0, 127.5, 255]])).max() > 1, wrong, "Use low and high.")
 
 
 def _split_by_patient(answer) -> None:

@@ -6,7 +6,7 @@ from seg_lib.course.exercises import Exercise, Unsolved, call, expect, refuse
 
 
 def _count(answer) -> None:
-    pair = isinstance(answer, tuple | list) and len(answer) == 2
+    pair = isinstance(answer, tuple | list | np.ndarray) and len(answer) == 2
     refuse(not pair, "This asks for two numbers: (tokens, weights).")
     if any(part is None or part is ... for part in answer):
         raise Unsolved

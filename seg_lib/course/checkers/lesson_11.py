@@ -20,11 +20,11 @@ def _large_components(answer) -> None:
     mask[0:4, 0:3, 0:3] = 1  # 36 voxels
     mask[6:8, 0:3, 0:3] = 1  # 18
     mask[10, 0, 0] = 1  # 1
-    kept = np.asarray(call(answer, mask))
+    kept = np.asarray(call(answer, mask.copy()))
     refuse(kept.shape != mask.shape, "The mask has another shape.", "Return (X, Y, Z).")
     expect(int(kept.sum()), 54, "pieces of 36, 18 and 1 voxels, share 0.5", {36: "Half counts."})
-    expect(int(np.asarray(call(answer, mask, 0.01)).sum()), 55, "the same with share 0.01")
-    expect(int(np.asarray(call(answer, mask, 1.0)).sum()), 36, "the same with share 1")
+    expect(int(np.asarray(call(answer, mask.copy(), 0.01)).sum()), 55, "the same with share 0.01")
+    expect(int(np.asarray(call(answer, mask.copy(), 1.0)).sum()), 36, "the same with share 1")
     empty = call(answer, np.zeros_like(mask))
     expect(int(np.asarray(empty).sum()), 0, "an empty mask")
 

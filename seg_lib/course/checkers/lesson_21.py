@@ -36,7 +36,9 @@ def _controls(answer) -> None:
     controls = {"box as mask", "moved box", "no prompt", "box of the cascade"}
     if answer == {...}:
         raise Unsolved
-    refuse(not isinstance(answer, set), "Hand in a set of words, such as {'no prompt'}.")
+    some = isinstance(answer, set | frozenset | list | tuple)
+    refuse(not some, "Hand in a set of words, such as {'no prompt'}.")
+    answer = set(answer)
     refuse(
         "more epochs" in answer or "larger network" in answer,
         "More training answers another question.",
