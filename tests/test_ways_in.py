@@ -71,7 +71,7 @@ def test_the_map_of_readme_gets_the_links_of_a_published_repository(monkeypatch)
 
     assert ("colab" in tables.lessons()) == bool(repository(REPOSITORY))
     monkeypatch.setattr(tables, "repository", lambda root: "made-up/course")
-    rows = tables.lessons().splitlines()[2:]
+    rows = [line for line in tables.lessons().splitlines() if line.startswith("| [")]
     for row, notebook in zip(rows, NOTEBOOKS, strict=True):
         for service, address in launch_links("made-up/course", notebook.path).items():
             assert f"[{service}]({address})" in row
