@@ -80,25 +80,22 @@ def requirements() -> list[str]:
 def _packages() -> tuple[list[str], list[str]]:
     """A line per required package, and a sentence for each that is missing or out of range."""
     wanted = requirements()
-    lines, seen = [], set()
+    lines: dict[str, str] = {}  # by name: some stand in two extras
     faults = [] if wanted else [f"{PACKAGE} is not installed; in its folder: {INSTALL} -e ."]
     for line in wanted:
         requirement, _, condition = line.partition(";")
         requirement = requirement.strip()
         name = re.match(r"[A-Za-z0-9._-]+", requirement)[0]
-        if name in seen:  # in two extras
-            continue
-        seen.add(name)
         optional = "extra" in condition
         version = _version(name)
         fits = version is not None and _in_range(version, requirement)
         note = " (optional)" if optional else ""
         note += "" if fits else f"   <- asks for {requirement}"
-        lines.append(f"  {name:<28} {version or 'missing'}{note}")
+        lines.setdefault(name, f"  {name:<28} {version or 'missing'}{note}")
         if not fits and not optional:
             have = f"{name} {version or 'is not installed'}"
             faults.append(f'{have}; run: {INSTALL} "{requirement}"')
-    return lines, faults
+    return list(lines.values()), faults
 
 
 def _version(name: str) -> str | None:

@@ -112,7 +112,6 @@ def ratio_of_means(
     """How much of B's mean A reaches on the same cases, with a 95 % bootstrap interval.
 
     A draw takes the same patients for both. One in which every B is 0 has the ratio infinity.
-
     The arguments are those of `paired_difference`, with values of 0 or above.
 
     Returns:

@@ -145,6 +145,15 @@ def test_what_passed_before_a_process_was_killed_is_reported(tmp_path, monkeypat
     assert "killed (out of memory?)" in capsys.readouterr().out
 
 
+def test_a_verdict_that_ctrl_c_cut_short_is_none(quick, monkeypatch):
+    def cut_short(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "_put_away", cut_short)
+    assert run_course("smoke", root=quick["root"]) == 1
+    assert summary_of(quick["root"])["00"]["status"] == "not checked"
+
+
 def test_after_ctrl_c_a_process_of_the_pool_begins_nothing(monkeypatch):
     monkeypatch.setattr(runner, "_stopped", [])
     begun = []

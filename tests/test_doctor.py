@@ -86,6 +86,12 @@ def test_what_is_missing_is_named_with_its_command(no_torch_trial, versions, nam
     assert text.endswith("Something is missing.")
 
 
+def test_what_two_extras_ask_for_is_listed_once(no_torch_trial):
+    listed = doctor.report()[0].split("packages")[1].split("\n\n")[0].splitlines()[1:]
+    names = [line.split()[0] for line in listed]
+    assert "onnx" in names and len(names) == len(set(names))
+
+
 def test_what_only_developers_need_is_no_fault(no_torch_trial, versions):
     versions["ruff"] = None
     text, ok = doctor.report()

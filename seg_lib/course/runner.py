@@ -82,6 +82,7 @@ def _run_all(
                 results[i] = results[i] if reason else next(ran)
             except KeyboardInterrupt:
                 reason = "interrupted (Ctrl-C)."
+                results[i].status = NOT_CHECKED  # also if it came while a verdict was written
             except BrokenProcessPool:
                 reason = "a process of the runner was killed (out of memory?)."
             results[i].reasons += [reason] if reason else []
