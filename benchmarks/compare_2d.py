@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from machine import machine
+from options import options_of
 from PIL import Image
 from real_nodules_2d import centred_windows, fold_of, numbered, read_blocks, unseeing_masks
 
@@ -233,6 +234,7 @@ def compare(words: argparse.Namespace) -> dict:
         runs["same time"] = [r for r in runs["same samples"] if longer[r["network"]] == epochs]
         runs["same time"] += train({n: e for n, e in longer.items() if e != epochs})
     result = {"set": words.set, "seeds": seeds, "machine": machine(), "size": size}
+    result["options"] = options_of(words)
     result["cost"] = {n: cost(n, size) for n in NETWORKS}
     return result | without_names(runs, beside)
 

@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from machine import machine
+from options import options_of, same_work
 
 from seg_lib import evaluation, volumes3d
 from seg_lib.course.profiles import Settings, settings
@@ -160,6 +161,7 @@ def main() -> None:
         return run_way(words.way, words)
     if words.peak:
         return peak_of_a_large_scan()
+    same_work(words, "cases", "size", "epochs")
     trained(words)
     runs: dict[str, list] = {name: [] for name in WAYS}
     for _ in range(words.rounds):
@@ -173,7 +175,8 @@ def main() -> None:
         change = max(float(abs(first[k] - other[k]).max()) for k in first) if other else None
         row = {"way": name, "seconds": [run["seconds"] for run in found], "change": change}
         table.append(row | {"windows": found[0]["windows"], "dice": found[0]["dice"]})
-    result = {"machine": machine(), "window": WINDOW, "overlap": OVERLAP, "rows": table}
+    result = {"options": options_of(words), "machine": machine()}
+    result |= {"window": WINDOW, "overlap": OVERLAP, "rows": table}
     result["peak_bytes_512x512x400"] = in_process(words, "--peak")
     write_text(words.out / "inference_speed.json", json.dumps(result) + "\n")
     slow = np.median(table[0]["seconds"])

@@ -27,6 +27,7 @@ import numpy as np
 from machine import machine
 from nodule_malignancy import malignancy
 from nodule_notes import Rated, note_of, read_ratings
+from options import options_of, same_work
 from real_nodules_2d import FOLDS, fold_of
 from real_nodules_3d import Block, ellipsoids, read_blocks, scored, through_1_mm
 
@@ -214,6 +215,8 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--llama-steps", type=int, default=150)
     words = parser.parse_args()
+    options = options_of(words)
+    same_work(words, "image_epochs", "epochs", "batch", "learning_rate", "llama_steps")
     table = read_ratings(words.data / "nodules.csv")
     blocks = with_notes(read_blocks(words.data, PREPARATION), table)
     rated = [table[block.ready.case.case] for block in blocks]
@@ -226,7 +229,7 @@ def main() -> None:
         runs.append(one_seed(blocks, words))
     kept = words.work / f"malignancy_{'_'.join(map(str, words.seeds))}.json"
     result = {"seeds": words.seeds, "epochs": [words.image_epochs, words.epochs]}
-    result |= {"machine": machine(), "segmentation": summarised(runs)}
+    result |= {"options": options, "machine": machine(), "segmentation": summarised(runs)}
     result |= {"malignancy": once(kept, lambda: malignancy(rated, volumes, notes, llamas))}
     for name, found in result["malignancy"]["table"].items():
         print(f"{name}: AUC {found['auc']:.3f} ({found['low']:.3f}-{found['high']:.3f})")

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pancreas_runs
 from machine import machine
+from options import options_of
 
 from seg_lib import multitask
 from seg_lib.classification import classification_summary
@@ -53,11 +54,11 @@ def parts_of(cases: list[Case], fold: int, folds: int, spacing_mm) -> multitask.
 
 def rows_of(fold: int, words, cases: list[Case]) -> list[dict]:
     """Train without a fold and judge it; done once."""
-    kept = words.work / f"fold_{fold}.json"
+    kept = words.work / f"fold_{fold}_of_{words.folds}.json"
     if not kept.is_file():
         sizes = pancreas_runs.lesson(words, head="afterwards")
         parts = parts_of(cases, fold, words.folds, sizes.spacing_mm)
-        model = multitask.train_multitask(parts, words.work / f"fold_{fold}", sizes, words.seed)
+        model = multitask.train_multitask(parts, kept.with_suffix(""), sizes, words.seed)
         rows = score_multitask(model, parts, sizes)["network"]
         write_text(kept, json.dumps(rows, default=float))
     return json.loads(kept.read_text())
@@ -76,6 +77,7 @@ def main() -> None:
         rows += rows_of(fold, words, cases)
         print(fold, len(rows), np.mean([row["lesion_dice"] for row in rows]), flush=True)
     result = {"n": len(rows), "folds": words.folds, "machine": machine()}
+    result["options"] = options_of(words)
     for measure in MEASURES:
         values = [row[measure] for row in rows]
         low, high = bootstrap_interval(values)

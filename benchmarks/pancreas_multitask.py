@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from machine import machine
+from options import options_of, same_work
 
 from seg_lib import multitask
 from seg_lib.classification import classification_summary
@@ -92,6 +93,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--only", nargs="*", default=list(CHANGES), help="names of rows")
     words = parser.parse_args()
+    same_work(words, "cases", "judged")
     size = settings("17", "laptop").size
     folders = []
     for seed, n in zip(SEEDS, (words.cases, words.judged), strict=True):
@@ -103,6 +105,7 @@ def main() -> None:
     parts = (train, val, judged)
     path, rows = words.out / "pancreas_multitask.json", {}
     result = {"cases": [len(p) for p in parts], "epochs": words.epochs, "machine": machine()}
+    result["options"] = options_of(words, "cases", "judged", "epochs")
     for name in [USUAL, *(n for n in words.only if n != USUAL)]:
         found = train_changed(name, parts, words.epochs, words.work)
         rows[name] = found["network"]

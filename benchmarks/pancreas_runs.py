@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from options import same_work
 
 from seg_lib import multitask
 from seg_lib.course.profiles import Settings, settings
@@ -43,6 +44,7 @@ def lesson(words: argparse.Namespace, **more: Any) -> Settings:
 
 def data(words: argparse.Namespace) -> tuple[multitask.Parts, list[Case]]:
     """Phantom patients to train on, in nnU-Net's raw folder, and the cases to judge."""
+    same_work(words, "profile", "epochs", "cases", "judged", "seed")
     raw, other = words.work / "raw" / "Dataset001_Pancreas", words.work / "judged"
     for seed, (folder, n) in enumerate(((raw, words.cases), (other, words.judged))):
         if not (folder / "cases.csv").is_file():

@@ -26,6 +26,7 @@ import pancreas_runs
 import torch
 from int8 import OnnxNetwork, write_int8
 from machine import machine
+from options import options_of
 
 from seg_lib import multitask
 from seg_lib.data.cases import Case, read_cases
@@ -219,7 +220,8 @@ def main() -> None:
             took = np.median([row["seconds"] for row in turns[name][-1]["rows"]])
             print(turn, name, f"{took:.3f} s", flush=True)
     torch.set_num_threads(words.threads)
-    result = {"n": words.timed, "rounds": words.rounds, "machine": machine(), "ways": table(turns)}
+    result = {"options": options_of(words), "machine": machine()}
+    result |= {"n": words.timed, "rounds": words.rounds, "ways": table(turns)}
     path = words.out / "pancreas_speed.json"
     write_text(path, json.dumps(result, indent=1, default=float) + "\n")
     draw(result["ways"], words.figures / "pancreas_speed.png")

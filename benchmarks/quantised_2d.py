@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from int8 import OnnxNetwork, write_int8
 from machine import machine
+from options import options_of, same_work
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -135,6 +136,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     words = parser.parse_args()
     torch.set_num_threads(words.threads)
+    same_work(words, "profile", "cases", "epochs", "more")
     sizes, data = sizes_of(words), words.work / "phantom"
     if not data.exists():
         make_phantom("lung2d", words.cases, sizes.phantom_size, 0, data)
@@ -147,7 +149,11 @@ def main() -> None:
     for name, run in runs.items():
         for bits, kind in {32: "float32", 8: "int8", 16: "int8, maps of 16 bits"}.items():
             found[f"{name}, {kind}"] = judge(run, parts, bits, words)
-    result = {"machine": machine(), "rows": table(found, parts[2].patients)}
+    result = {
+        "options": options_of(words),
+        "machine": machine(),
+        "rows": table(found, parts[2].patients),
+    }
     path = words.out / "quantised_2d.json"
     write_text(path, json.dumps(result, indent=1, default=float) + "\n")
     for name, row in result["rows"].items():

@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from machine import machine
+from options import options_of
 from scipy import ndimage
 
 from seg_lib import baselines, evaluation, figures
@@ -262,6 +263,7 @@ def main() -> None:
         seconds = [row["seconds"] for f in folds for row in epochs_of(kind, f, words)]
         result |= {"training_minutes_a_fold": sum(seconds) / 60 / len(folds)}
         result |= {"epochs": words.epochs, "seed": words.seed, "machine": machine()}
+        result["options"] = options_of(words)
         result |= {"summary": summary, "rows": numbered(rows)}
         path = words.out / f"real_nodules_2d_{kind}_{words.network}.json"
         write_text(path, json.dumps(result, indent=None, default=float) + "\n")

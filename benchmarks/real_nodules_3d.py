@@ -27,6 +27,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from machine import machine
+from options import options_of
 from real_nodules_2d import MASK_OFFSET, fold_of, numbered, summarised
 from scipy import ndimage
 
@@ -219,6 +220,7 @@ def main() -> None:
     result = {"folds": len(folds), "training_minutes_a_fold": minutes, "epochs": words.epochs}
     result |= {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000}
     result |= {"seed": words.seed, "machine": machine()}
+    result["options"] = options_of(words)
     result |= {"summary": summary, "rows": numbered(rows)}
     write_text(words.out / "real_nodules_3d.json", json.dumps(result, default=float) + "\n")
     for name, s in summary.items():

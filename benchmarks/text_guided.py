@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from machine import machine
+from options import options_of, same_work
 
 from seg_lib import evaluation, text3d, text_inference
 from seg_lib.course.profiles import Settings, settings
@@ -147,6 +148,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/text_guided"))
     parser.add_argument("--out", type=Path, default=RESULTS)
     words = parser.parse_args()
+    same_work(words, "profile")
     usual, runs = settings("15", words.profile), []
     sizes = Settings("15", words.profile, dict(usual.sizes) | LONGER)
     for seed in words.seeds:
@@ -155,6 +157,7 @@ def main() -> None:
             write_text(kept, json.dumps(one_seed(words.work, sizes, seed), default=float))
         runs.append(json.loads(kept.read_text()))
     result = summarised(runs, words.seeds) | {"machine": machine()}
+    result["options"] = options_of(words)
     result["sizes"] = {k: v for k, v in sizes.sizes.items() if v != ""}
     write_text(words.out, json.dumps(result, indent=1) + "\n")
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from machine import machine
+from options import options_of
 
 from seg_lib import costs
 from seg_lib.data.batches import SliceBatches
@@ -106,7 +107,8 @@ def main() -> None:
     words = parser.parse_args()
     torch.set_num_threads(words.threads)
     path = words.out / "training_speed.json"
-    result = {"shape": SHAPE, "machine": machine(), "networks": {name: {} for name in SIZES}}
+    result = {"options": options_of(words), "machine": machine()}
+    result |= {"shape": SHAPE, "networks": {name: {} for name in SIZES}}
     if words.dice:
         result = json.loads(path.read_text())
     for network, found in result["networks"].items():
@@ -119,6 +121,7 @@ def main() -> None:
             result["networks"][network]["dice"] = dice
             print(f"{network}: Dice {dice}", flush=True)
     if words.epochs:
+        result["dice_options"] = options_of(words, "epochs", "seeds")
         result["dice_machine"] = machine() | {"bf16_instructions": has_bf16("cpu")}
     write_text(path, json.dumps(result, indent=1, default=float) + "\n")
 

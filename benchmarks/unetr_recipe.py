@@ -18,6 +18,7 @@ import compare_2d
 import numpy as np
 import torch
 from machine import machine
+from options import options_of, same_work
 
 from seg_lib.evaluation import paired_difference
 from seg_lib.files import write_text
@@ -80,14 +81,15 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--cases", type=int, default=240, help="phantom patients")
     words = parser.parse_args()
-    work = words.work / words.set
+    words.work /= words.set
+    same_work(words, "cases", "data")
     if words.set == "lung2d":
-        compare_2d.make_phantom_once(words.cases, work)
+        compare_2d.make_phantom_once(words.cases, words.work)
     context = multiprocessing.get_context("spawn")
     names = [name for name in CHANGES if name not in NOT_IN[words.set]]
     with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
         jobs = [
-            pool.submit(train_changed, words.set, name, words.epochs, words.data, work)
+            pool.submit(train_changed, words.set, name, words.epochs, words.data, words.work)
             for name in names
         ]
         rows = {name: job.result() for name, job in zip(names, jobs, strict=True)}
@@ -103,6 +105,7 @@ def main() -> None:
             table[name]["minus_unchanged"] = paired_difference(dice, usual, patients)
         print(name, table[name], flush=True)
     result = {"set": words.set, "epochs": words.epochs, "seed": 0, "machine": machine()}
+    result["options"] = options_of(words)
     result |= {"n": len(usual), "patients": len(set(patients)), "table": table}
     path = words.out / f"unetr_recipe_{words.set}.json"
     write_text(path, json.dumps(result, indent=1, default=float) + "\n")

@@ -24,6 +24,7 @@ import numpy as np
 import pancreas_runs
 import torch
 from machine import machine
+from options import options_of
 
 from seg_lib import multitask
 from seg_lib.course.profiles import Settings
@@ -200,6 +201,7 @@ def main() -> None:
     ours = judged(cases, out)
     theirs = train_theirs(nnunet, words, cost, cases)
     result = {"cases": [len(parts[0]), len(parts[1]), len(cases)], "machine": machine()}
+    result["options"] = options_of(words)
     result |= {"plan": json.loads(plan.read_text()), "table": {OURS: quality_row(ours, ours, cost)}}
     for name, done in theirs.items():
         rows = judged(cases, Path(done["predicted"]))

@@ -1,9 +1,11 @@
 """The benchmarks run, and README shows what they and the lessons measured."""
 
+import argparse
 import json
+import runpy
 
 import pytest
-from benchmark_runs import few_nodules, run
+from benchmark_runs import PROGRAMS, few_nodules, run
 
 from seg_lib import comparison
 
@@ -55,7 +57,21 @@ def test_eight_bits_are_a_quarter_of_the_file(tmp_path):
     words = ["--profile", "smoke", "--cases", 32, "--epochs", 1, "--more", 1, "--rounds", 1]
     done = run("quantised_2d.py", *words, "--out", tmp_path, "--work", tmp_path / "work")
     assert done.returncode == 0, done.stderr
-    rows = json.loads((tmp_path / "quantised_2d.json").read_text())["rows"]
+    result = json.loads((tmp_path / "quantised_2d.json").read_text())
+    rows, options = result["rows"], result["options"]
+    assert (options["cases"], options["more"]) == (32, 1) and "work" not in options
     exact, small = list(rows)[:2]
     assert len(rows) == 9 and rows[small]["mb"] < 0.3 * rows[exact]["mb"]
     assert rows[exact]["dice"]["minus"]["difference"] == 0
+
+
+def test_work_of_other_options_is_not_taken_for_new(tmp_path):
+    """The same options go on, others are refused by name, and the first ones stay."""
+    same_work = runpy.run_path(PROGRAMS / "options.py")["same_work"]
+    small, large = (argparse.Namespace(work=tmp_path, cases=n, size=(8, 8)) for n in (14, 240))
+    for _ in range(2):
+        same_work(small, "cases", "size")
+    for _ in range(2):
+        with pytest.raises(SystemExit, match="holds the work of --cases 14, .* by --work"):
+            same_work(large, "cases", "size")
+    same_work(small, "cases", "size")
