@@ -148,7 +148,7 @@ def trained(
     warp = Warp(scale=0.1, shift=0.04, elastic=0.02, noise=0.02)
     warp = partial(warp_batch, warp=warp) if changes.pop("augment", True) else None
     recipe = {"learning_rate": LEARNING_RATE[network], "weight_decay": 1e-2, "ema_decay": 0.99}
-    recipe |= {"epochs": epochs, "precision": "bf16", "seed": seed, "checkpoint_every": epochs}
+    recipe |= {"epochs": epochs, "precision": "fast", "seed": seed, "checkpoint_every": epochs}
     batches = SliceBatches(train, SETS[name]["batch"], shuffle=True, warp=warp, seed=seed)
     step = partial(segmentation_step, loss=LOSSES[loss])
     fit(model, step, batches, TrainConfig(**(recipe | changes)), out)

@@ -16,7 +16,7 @@ from machine import machine
 
 from seg_lib.costs import step_seconds
 from seg_lib.files import write_text
-from seg_lib.memory import has_bf16, keep_memory
+from seg_lib.memory import keep_memory
 from seg_lib.models import build_model
 from seg_lib.models.presets import sizes_for
 
@@ -49,8 +49,7 @@ def main() -> None:
     words = parser.parse_args()
     torch.set_num_threads(words.threads)
     keep_memory()  # as the lessons do
-    about = machine() | {"bf16_instructions": has_bf16("cpu")}
-    result = {"shape": SHAPE, "machine": about, "networks": {}}
+    result = {"shape": SHAPE, "machine": machine(), "networks": {}}
     for network in NETWORKS:
         found = result["networks"][network] = layout_ratio(network, words.rounds)
         print(f"{network}: channels last is {found['ratio']:.2f} x faster a step", flush=True)

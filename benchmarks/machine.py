@@ -5,9 +5,11 @@ import platform
 from importlib.metadata import version
 
 
-def machine() -> dict[str, str | int]:
+def machine() -> dict[str, str | int | bool]:
     """Processor, cores, accelerator, and the versions that matter for speed."""
     import torch
+
+    from seg_lib.memory import has_bf16
 
     names = [line for line in _cpuinfo() if line.startswith("model name")]
     cuda = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
@@ -16,6 +18,7 @@ def machine() -> dict[str, str | int]:
         "cores": os.cpu_count() or 0,
         "threads": torch.get_num_threads(),
         "cuda": cuda,
+        "bf16_instructions": has_bf16("cpu"),
         "python": platform.python_version(),
     } | {name: version(name) for name in ("torch", "monai", "numpy", "scipy")}
 

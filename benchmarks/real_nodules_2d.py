@@ -245,7 +245,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, help="most minutes of training, each fold")
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--upscale", type=int, default=2)
-    parser.add_argument("--precision", default="bf16", help="no, bf16")
+    parser.add_argument("--precision", default="fast", help="no, bf16; fast takes what is faster")
     parser.add_argument("--seed", type=int, default=0)
     words = parser.parse_args()
     folds = [int(fold) for fold in words.folds.split(",")]

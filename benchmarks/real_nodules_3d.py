@@ -87,7 +87,7 @@ def train_network(train: list[Block], out: Path, words: argparse.Namespace) -> t
         learning_rate=words.learning_rate,
         weight_decay=1e-2,
         ema_decay=0.995,
-        precision="bf16",
+        precision="fast",
         seed=words.seed,
         checkpoint_every=words.epochs,
     )
@@ -105,7 +105,7 @@ def train_network(train: list[Block], out: Path, words: argparse.Namespace) -> t
 
 def predicted(model: torch.nn.Module, block: Block, words: argparse.Namespace) -> np.ndarray:
     """The mask of a block, on the grid of its file."""
-    how = SlidingWindow(PATCH, flips=True, skip_air=False, precision="bf16")
+    how = SlidingWindow(PATCH, flips=True, skip_air=False, precision="fast")
     image = torch.from_numpy(block.ready.image)[None, None]
     probability = put_back(foreground_of(sliding_window(model, image, how)), block.ready.place)
     return ndimage.shift(probability, (*BESIDE, 0), order=1, mode="nearest") >= 0.5

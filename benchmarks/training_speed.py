@@ -28,7 +28,6 @@ from seg_lib.data.slices import SliceSet
 from seg_lib.evaluation import paired_difference
 from seg_lib.files import write_text
 from seg_lib.inference import predict_slices
-from seg_lib.memory import has_bf16
 from seg_lib.models import build_model
 from seg_lib.models.presets import fast_layout, sizes_for
 from seg_lib.slices2d import dice_weighted_bce, score_slices, slices2d_parts
@@ -122,7 +121,7 @@ def main() -> None:
             print(f"{network}: Dice {dice}", flush=True)
     if words.epochs:
         result["dice_options"] = options_of(words, "epochs", "seeds")
-        result["dice_machine"] = machine() | {"bf16_instructions": has_bf16("cpu")}
+        result["dice_machine"] = machine()
     write_text(path, json.dumps(result, indent=1, default=float) + "\n")
 
 
