@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from machine import machine
-from options import options_of
+from options import options_of, same_work
 from PIL import Image
 from real_nodules_2d import centred_windows, fold_of, numbered, read_blocks, unseeing_masks
 
@@ -123,7 +123,7 @@ def train_once(
         "epochs": epochs,
         "samples": epochs * len(train),
         "seconds": seconds,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
     }
     run["rows"] = [
         row | {"subtype": case.subtype} for row, case in zip(rows, test.cases, strict=True)
@@ -218,6 +218,7 @@ def make_phantom_once(cases: int, work: Path) -> None:
 def compare(words: argparse.Namespace) -> dict:
     """Every network with every seed, on the same samples and for the same time."""
     seeds, work = [int(seed) for seed in words.seeds.split(",")], words.work / words.set
+    same_work(argparse.Namespace(work=work, data=words.data), "data")
     if words.set == "lung2d":  # another number of patients is another data set
         work = work / str(words.cases)
         make_phantom_once(words.cases, work)

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from machine import machine
-from options import options_of, same_work
+from options import once, options_of, same_work
 
 from seg_lib import evaluation, volumes3d
 from seg_lib.course.profiles import Settings, settings
@@ -64,8 +64,8 @@ def trained(words: argparse.Namespace) -> list[volumes3d.Prepared]:
     if not folder.exists():
         make_phantom("lung3d", words.cases, sizes.size, 0, folder)
     parts = volumes3d.volumes3d_parts(folder, words.work, sizes, 0)
-    if not (words.work / "run" / "best.safetensors").is_file():
-        volumes3d.train_volumes(parts, words.work / "run", sizes, 0)
+    run = words.work / "run"
+    once(run, lambda: volumes3d.train_volumes(parts, run, sizes, 0))
     return [*parts[1], *parts[2]]
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from machine import machine
 from nodule_malignancy import malignancy
 from nodule_notes import Rated, note_of, read_ratings
@@ -214,9 +215,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--llama-steps", type=int, default=150)
+    parser.add_argument("--threads", type=int, default=1)
     words = parser.parse_args()
+    torch.set_num_threads(words.threads)
     options = options_of(words)
-    same_work(words, "image_epochs", "epochs", "batch", "learning_rate", "llama_steps")
+    same_work(words, "data", "image_epochs", "epochs", "batch", "learning_rate", "llama_steps")
     table = read_ratings(words.data / "nodules.csv")
     blocks = with_notes(read_blocks(words.data, PREPARATION), table)
     rated = [table[block.ready.case.case] for block in blocks]

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import torch
 from machine import machine
 from options import options_of, same_work
 
@@ -91,8 +92,12 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=240, help="to train and validate")
     parser.add_argument("--judged", type=int, default=120, help="patients of another seed")
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--only", nargs="*", default=list(CHANGES), help="names of rows")
+    parser.add_argument(
+        "--only", nargs="*", choices=CHANGES, default=list(CHANGES), help="names of rows"
+    )
+    parser.add_argument("--threads", type=int, default=1)
     words = parser.parse_args()
+    torch.set_num_threads(words.threads)
     same_work(words, "cases", "judged")
     size = settings("17", "laptop").size
     folders = []

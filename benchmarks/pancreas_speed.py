@@ -26,7 +26,7 @@ import pancreas_runs
 import torch
 from int8 import OnnxNetwork, write_int8
 from machine import machine
-from options import options_of
+from options import once, options_of
 
 from seg_lib import multitask
 from seg_lib.data.cases import Case, read_cases
@@ -70,9 +70,9 @@ LIGHT = (4, 8, 16, 32)  # channels of the stages, half of the preset's
 def prepare_networks(words: argparse.Namespace, parts: multitask.Parts) -> None:
     """What the ways need beside the trained network, each made once."""
     needed = {WAYS[name].get("network") for name in words.only}
-    if "light" in needed and not (words.work / "light" / "best.safetensors").is_file():
-        light = pancreas_runs.lesson(words, features=LIGHT)
-        multitask.train_multitask(parts, words.work / "light", light, words.seed)
+    if "light" in needed:
+        light, out = pancreas_runs.lesson(words, features=LIGHT), words.work / "light"
+        once(out, lambda: multitask.train_multitask(parts, out, light, words.seed))
     if needed & {"onnx", "int8"} and not (words.work / "network.onnx").is_file():
         to_onnx(words.work / "ours", words.work / "network.onnx")
     if "int8" in needed and not (words.work / "int8.onnx").is_file():
@@ -123,7 +123,7 @@ def run_way(name: str, words: argparse.Namespace) -> None:
     """In a process of its own: predict every case; print seconds, the peak and the rows."""
     torch.set_num_threads(words.threads)
     way = {"patch": tuple(pancreas_runs.lesson(words).patch), "overlap": 0.5} | WAYS[name]
-    folder = words.work / ("fine" if way.get("fine") else "judged")
+    folder = words.work / (f"fine_{words.timed}" if way.get("fine") else "judged")
     cases = read_cases(folder)[: words.timed]
     model = network(way.get("network", "usual"), words)
     _, about = load_checkpoint(words.work / "ours" / "best.safetensors")
@@ -139,7 +139,7 @@ def run_way(name: str, words: argparse.Namespace) -> None:
         took = time.perf_counter() - began
         rows.append(score_case(case, labels) | {"seconds": took})
     first, *rows = rows
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     print(json.dumps({"first": first["seconds"], "peak_mb": peak, "rows": rows}, default=float))
 
 
@@ -202,26 +202,31 @@ def main() -> None:
     parser.add_argument("--timed", type=int, default=20, help="cases")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--only", nargs="*", default=list(WAYS), help="ways, float32 always")
+    parser.add_argument(
+        "--only", nargs="*", choices=WAYS, default=list(WAYS), help="ways, float32 always"
+    )
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     words = parser.parse_args()
     if words.way:
         return run_way(words.way, words)
-    parts, _ = pancreas_runs.data(words)
+    torch.set_num_threads(words.threads)
+    parts, cases = pancreas_runs.data(words)
     pancreas_runs.trained(words, parts)
     prepare_networks(words, parts)
-    if not (words.work / "fine" / "cases.csv").is_file():
+    fine = words.work / f"fine_{words.timed}"
+    if not (fine / "cases.csv").is_file():
         size = tuple(2 * side for side in pancreas_runs.lesson(words).size)
-        make_phantom("pancreas", words.timed, size, 1, words.work / "fine")
-    turns: dict[str, list[dict]] = {n: [] for n in WAYS if n in (USUAL, *words.only)}
+        make_phantom("pancreas", words.timed, size, pancreas_runs.JUDGED_SEED, fine)
+    needed = {USUAL, *words.only}
+    needed |= {EARLY} if any(WAYS[name].get("fine") for name in needed) else set()
+    turns: dict[str, list[dict]] = {name: [] for name in WAYS if name in needed}
     for turn in range(words.rounds):
         for name in turns:
             turns[name].append(in_process(name, words))
             took = np.median([row["seconds"] for row in turns[name][-1]["rows"]])
             print(turn, name, f"{took:.3f} s", flush=True)
-    torch.set_num_threads(words.threads)
     result = {"options": options_of(words), "machine": machine()}
-    result |= {"n": words.timed, "rounds": words.rounds, "ways": table(turns)}
+    result |= {"n": len(turns[USUAL][0]["rows"]), "rounds": words.rounds, "ways": table(turns)}
     path = words.out / "pancreas_speed.json"
     write_text(path, json.dumps(result, indent=1, default=float) + "\n")
     draw(result["ways"], words.figures / "pancreas_speed.png")

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from int8 import OnnxNetwork, write_int8
 from machine import machine
-from options import options_of, same_work
+from options import once, options_of, same_work
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
@@ -68,11 +68,10 @@ def round_input(_: nn.Module, inputs: tuple[Tensor]) -> Tensor:
     return torch.fake_quantize_per_tensor_affine(inputs[0], scale, zero, 0, 255)
 
 
-def go_on(run: Path, parts: slices2d.Parts, words: argparse.Namespace, rounded: bool) -> Path:
-    """Train the network of ``run`` for some more epochs; the folder of the result."""
-    out = words.work / ("rounded" if rounded else "longer")
-    if (out / "best.safetensors").is_file():
-        return out
+def go_on(
+    run: Path, parts: slices2d.Parts, words: argparse.Namespace, rounded: bool, out: Path
+) -> None:
+    """Train the network of ``run`` for some more epochs."""
     found = load_trained(run)
     model = found.model.train()
     convolutions = [part for part in model.modules() if rounded and isinstance(part, nn.Conv2d)]
@@ -87,7 +86,6 @@ def go_on(run: Path, parts: slices2d.Parts, words: argparse.Namespace, rounded: 
         parametrize.remove_parametrizations(part, "weight", leave_parametrized=False)
         hook.remove()
     save_checkpoint(out / "best.safetensors", model.state_dict(), found.about)
-    return out
 
 
 def judge(run: Path, parts: slices2d.Parts, map_bits: int, words: argparse.Namespace) -> dict:
@@ -141,10 +139,12 @@ def main() -> None:
     if not data.exists():
         make_phantom("lung2d", words.cases, sizes.phantom_size, 0, data)
     parts, first = slices2d.slices2d_parts(data, words.work, sizes.size, 0), words.work / "first"
-    if not (first / "best.safetensors").is_file():
-        slices2d.train_slices(parts, first, sizes, 0)
-    runs = {"trained": first, f"{words.more} epochs more": go_on(first, parts, words, False)}
-    runs[f"{words.more} epochs more, rounded to 8 bits"] = go_on(first, parts, words, True)
+    once(first, lambda: slices2d.train_slices(parts, first, sizes, 0))
+    longer, rounded = words.work / "longer", words.work / "rounded"
+    once(longer, lambda: go_on(first, parts, words, False, longer))
+    once(rounded, lambda: go_on(first, parts, words, True, rounded))
+    runs = {"trained": first, f"{words.more} epochs more": longer}
+    runs[f"{words.more} epochs more, rounded to 8 bits"] = rounded
     found = {}
     for name, run in runs.items():
         for bits, kind in {32: "float32", 8: "int8", 16: "int8, maps of 16 bits"}.items():

@@ -232,6 +232,17 @@ def summarised(rows: list[dict]) -> dict:
     return evaluation.summarise([{k: v for k, v in row.items() if k != "fold"} for row in rows])
 
 
+def summary_of(rows: dict[str, list], untouched: int) -> dict[str, dict]:
+    """Of every method on all folds, and on those alone at which nobody looked before."""
+    summary = {name: summarised(found) for name, found in rows.items()}
+    for name, found in rows.items():
+        later = [row for row in found if row["fold"] >= untouched]
+        if later and len(later) < len(found):
+            folds = " and ".join(map(str, sorted({row["fold"] for row in later})))
+            summary[f"{name}, fold {folds} alone"] = summarised(later)
+    return summary
+
+
 def main() -> None:
     """Run the folds that were asked for and write rows, tables and figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -247,7 +258,9 @@ def main() -> None:
     parser.add_argument("--upscale", type=int, default=2)
     parser.add_argument("--precision", default="fast", help="no, bf16; fast takes what is faster")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
     words = parser.parse_args()
+    torch.set_num_threads(words.threads)
     folds = [int(fold) for fold in words.folds.split(",")]
     blocks = read_blocks(words.data)
     for kind in words.kinds.split(","):
@@ -255,14 +268,18 @@ def main() -> None:
         for fold in folds:
             for name, found in run_fold(kind, blocks, fold, words).items():
                 rows.setdefault(name, []).extend(found)
-        summary = {name: summarised(found) for name, found in rows.items()}
-        later = [row for row in rows[words.network] if row["fold"] > 2]
-        if later:  # folds 0, 1 and 2 were looked at while the recipe was chosen
-            summary[f"{words.network}, folds 3 and 4 alone"] = summarised(later)
+        summary = summary_of(rows, 3)  # 0, 1 and 2 were looked at while the recipe was chosen
         result = {"kind": kind, "network": words.network, "folds": len(folds)}
         seconds = [row["seconds"] for f in folds for row in epochs_of(kind, f, words)]
         result |= {"training_minutes_a_fold": sum(seconds) / 60 / len(folds)}
-        result |= {"epochs": words.epochs, "seed": words.seed, "machine": machine()}
+        epochs = len(epochs_of(kind, folds[0], words))
+        windows = SHIFTED_COPIES if kind == "shifted" else 1
+        result |= {
+            "epochs": epochs,
+            "windows_a_nodule": windows,
+            "seed": words.seed,
+            "machine": machine(),
+        }
         result["options"] = options_of(words)
         result |= {"summary": summary, "rows": numbered(rows)}
         path = words.out / f"real_nodules_2d_{kind}_{words.network}.json"

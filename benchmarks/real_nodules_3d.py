@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from machine import machine
 from options import options_of
-from real_nodules_2d import MASK_OFFSET, fold_of, numbered, summarised
+from real_nodules_2d import MASK_OFFSET, fold_of, numbered, summary_of
 from scipy import ndimage
 
 from seg_lib import baselines, evaluation
@@ -207,18 +207,20 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--only-network", action="store_true", help="leave the rivals out")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
     words = parser.parse_args()
+    torch.set_num_threads(words.threads)
     folds = [int(fold) for fold in words.folds.split(",")]
     blocks = read_blocks(words.data)
     rows: dict[str, list] = {}
     for fold in folds:
         for name, found in run_fold(blocks, fold, words).items():
             rows.setdefault(name, []).extend(found)
-    summary = {name: summarised(found) for name, found in rows.items()}
+    summary = summary_of(rows, 1)  # fold 0 was looked at while the recipe was chosen
     histories = [read_history(words.runs / f"fold{fold}")["history"] for fold in folds]
     minutes = sum(row["seconds"] for history in histories for row in history) / 60 / len(folds)
     result = {"folds": len(folds), "training_minutes_a_fold": minutes, "epochs": words.epochs}
-    result |= {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000}
+    result |= {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6}
     result |= {"seed": words.seed, "machine": machine()}
     result["options"] = options_of(words)
     result |= {"summary": summary, "rows": numbered(rows)}

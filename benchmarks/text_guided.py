@@ -105,6 +105,7 @@ def one_seed(work: Path, sizes: Settings, seed: int) -> dict[str, Any]:
     judged, rows = parts[1] + parts[2], rows_of(folder)
     image_only = text3d.train_text(parts, work / f"image_{seed}", sizes, seed, with_notes=False)
     found = {"image only": text3d.score_noted(image_only, judged, [None] * len(judged), sizes)}
+    shutil.rmtree(work / f"text_{seed}", ignore_errors=True)  # of a run that was broken off
     for part in ("image_only", text3d.LANGUAGE_MODEL):  # the same start for both
         shutil.copytree(work / f"image_{seed}" / part, work / f"text_{seed}" / part)
     model = text3d.train_text(parts, work / f"text_{seed}", sizes, seed, resume=True)

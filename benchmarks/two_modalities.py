@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from machine import machine
+from options import options_of, same_work
 from torch import nn
 
 from seg_lib.data.cases import CASES_CSV, read_cases
@@ -115,6 +116,7 @@ def gains(rows: dict[str, dict[str, Rows]]) -> dict[str, dict]:
     found = {"PET beside CT": gain(both["CT and PET"], alone["CT only"])}
     for name in INPUTS:
         found[f"dropout, {name}"] = gain(dropped[name], both[name])
+    found["CT and PET on CT only, against CT"] = gain(both["CT only"], alone["CT only"])
     return found | {"dropout on CT only, against CT": gain(dropped["CT only"], alone["CT only"])}
 
 
@@ -132,6 +134,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     words = parser.parse_args()
     torch.set_num_threads(words.threads)
+    same_work(words, "cases", "size")
     size, began = tuple(words.size), time.monotonic()
     parts = [draw_pairs(words.work / f"seed{i}", n, i, size) for i, n in enumerate(words.cases)]
     rows = {name: {key: [] for key in INPUTS} for name in TRAININGS}
@@ -143,7 +146,8 @@ def main() -> None:
                     rows[name][key] += judge(model, parts[1], channels, tuple(words.patch))
                     print(name, key, summary(rows[name][key]), flush=True)
     table = {n: {k: summary(r) for k, r in found.items() if r} for n, found in rows.items()}
-    result = {"machine": machine(), "minutes": (time.monotonic() - began) / 60}
+    result = {"options": options_of(words), "machine": machine()}
+    result |= {"minutes": (time.monotonic() - began) / 60}
     result |= {key: getattr(words, key) for key in ("size", "patch", "cases", "epochs", "seeds")}
     result |= {"patches": words.patches, "table": table, "gains": gains(rows)}
     write_text(words.out / "two_modalities.json", json.dumps(result, indent=1) + "\n")
