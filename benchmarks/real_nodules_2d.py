@@ -238,8 +238,9 @@ def summary_of(rows: dict[str, list], untouched: int) -> dict[str, dict]:
     for name, found in rows.items():
         later = [row for row in found if row["fold"] >= untouched]
         if later and len(later) < len(found):
-            folds = " and ".join(map(str, sorted({row["fold"] for row in later})))
-            summary[f"{name}, fold {folds} alone"] = summarised(later)
+            which = sorted({row["fold"] for row in later})
+            told = f"fold{'s' * (len(which) > 1)} {' and '.join(map(str, which))}"
+            summary[f"{name}, {told} alone"] = summarised(later)
     return summary
 
 

@@ -73,7 +73,8 @@ def contours() -> str:
     start, more = result["epochs"]
     note = (
         f"{len(result['seeds'])} seeds, each with another fold of the patients; {start} epochs of "
-        f"the start and {more} of each training, one thread of {result['machine']['processor']}. "
+        f"the start and {more} of each training, threads: {result['machine']['threads']} of "
+        f"{result['machine']['processor']}. "
         f"{answer(found)}"
     )
     return "\n\n".join([markdown_table(rows), markdown_table(pairs), note])
