@@ -35,8 +35,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/seg-lib course --check
 
-bench: $(READY)  ## speed and accuracy beside the peers; DATA=DIR adds the real nodules
-	$(BIN)/python benchmarks/run_all.py $(if $(DATA),--data $(DATA))
+bench: $(READY)  ## beside the peers; DATA=DIR, PANCREAS=DIR, NNUNET=PYTHON add what needs them
+	$(BIN)/python benchmarks/run_all.py $(if $(DATA),--data $(DATA)) \
+	  $(if $(PANCREAS),--pancreas $(PANCREAS)) $(if $(NNUNET),--nnunet $(NNUNET))
 
 gpu: $(READY)  ## the lessons at the sizes of the sources; "not checked" without CUDA
 	$(BIN)/seg-lib course --profile gpu $(if $(ONLY),--only $(ONLY))

@@ -9,12 +9,12 @@ whether all is up to date. In a guide ``<!-- minutes 00,12 -->`` is a table of t
 import argparse
 import json
 import re
-import statistics
 import sys
 from pathlib import Path
 
 import tables_pancreas
 import tables_ratings
+import tables_volumes
 from tables_pancreas import UNKNOWN, gap_of, mean_of, read
 
 from seg_lib import comparison
@@ -114,29 +114,6 @@ def real() -> str:
     return "\n\n".join(tables)
 
 
-def real3d() -> str:
-    """Real nodules in 3D: the network beside what does not look."""
-    path = RESULTS / "real_nodules_3d.json"
-    if not path.is_file():
-        return "Not measured yet."
-    result = json.loads(path.read_text())
-    rows = []
-    for name, summary in result["summary"].items():
-        d, v = summary["dice"], summary["volume_error"]
-        rows.append({"method": name} | {"n": d["n"], "patients": d["n_patients"]})
-        rows[-1]["Dice (95 % interval)"] = interval(d["mean"], d["low"], d["high"])
-        rows[-1]["HD95 mm"] = f"{summary['hd95_mm']['mean']:.2f}"
-        rows[-1]["relative volume error"] = f"{v['mean']:.2f}"
-    about = result["machine"]
-    note = (
-        f"\n\n{result['folds']} of 5 folds by patient, {result['epochs']} epochs, "
-        f"{result['training_minutes_a_fold']:.1f} minutes a fold by the clock with "
-        f"{about['threads']} thread of {about['processor']}; whole blocks scored in their own "
-        "voxels."
-    )
-    return markdown_table(rows) + note
-
-
 def text() -> str:
     """Text-guided segmentation: what the note is worth, and its controls."""
     path = RESULTS / "text_guided.json"
@@ -184,29 +161,6 @@ def modalities() -> str:
         f"{about['processor']}. Differences in Dice of the same patients: {'; '.join(gains)}."
     )
     return markdown_table(rows, list(rows[-1])) + note
-
-
-def windows() -> str:
-    """Sliding-window inference: times beside MONAI as usually called."""
-    result = read("inference_speed")
-    if not result:
-        return UNKNOWN
-    slow = statistics.median(result["rows"][0]["seconds"])
-    rows = []
-    for row in result["rows"]:
-        seconds = statistics.median(row["seconds"])
-        change = "" if row["change"] is None else f"{row['change']:.0e}"
-        rows.append({"way": row["way"], "windows": row["windows"], "seconds": f"{seconds:.2f}"})
-        rows[-1] |= {"times faster": f"{slow / seconds:.2f}", "largest change of p": change}
-        rows[-1]["Dice"] = f"{statistics.fmean(row['dice']):.4f}"
-    about, first = result["machine"], result["rows"][0]
-    note = (
-        f"\n\nSeconds of all n = {len(first['dice'])} phantom volumes together, median of "
-        f"{len(first['seconds'])} rounds, window {result['window']}, overlap {result['overlap']}, "
-        f"one thread of {about['processor']}. Peak memory of predicting 512 x 512 x 400 voxels "
-        f"with two classes: {result['peak_bytes_512x512x400'] / 1e9:.1f} GB."
-    )
-    return markdown_table(rows) + note
 
 
 def speed() -> str:
@@ -382,9 +336,9 @@ def viewer() -> str:
 
 
 TABLES = {"lessons": lessons, "phantom": phantom, "real": real, "compare": compare}
-TABLES |= {"speed": speed, "steps": steps, "real3d": real3d, "text": text, "windows": windows}
+TABLES |= {"speed": speed, "steps": steps, "text": text}
 TABLES |= {"modalities": modalities, "viewer": viewer, "layout": layout}
-TABLES |= tables_pancreas.TABLES | tables_ratings.TABLES
+TABLES |= tables_pancreas.TABLES | tables_ratings.TABLES | tables_volumes.TABLES
 TABLES |= {"recipes": recipes, "dicom": dicom, "deidentification": deidentification}
 
 

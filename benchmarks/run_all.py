@@ -19,8 +19,9 @@ def main() -> int:
     commands += [["layout_speed.py"], ["dicom_speed.py"], ["text_cost.py"], ["text_guided.py"]]
     commands += [["deidentification.py"]]
     commands += [["inference_speed.py"], ["compare_2d.py", "lung2d", "--same-time"]]
-    commands += [["unetr_recipe.py", "lung2d", "--epochs", "24"]]
+    commands += [["unetr_recipe.py", "lung2d", "--epochs", "24"], ["compare_3d.py"]]
     commands += [["pancreas_multitask.py"], ["pancreas_speed.py"], ["quantised_2d.py"]]
+    commands += [["pancreas_folds.py"]]
     commands += [["two_modalities.py"]]
     if words.data:
         commands.append(["real_nodules_2d.py", "--data", words.data])

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from benchmark_runs import few_nodules, run
 
@@ -69,3 +70,22 @@ def test_two_modalities_are_judged_together_and_one_by_one(tmp_path):
     assert list(both) == list(dropped) == ["CT and PET", "CT only", "PET only"]
     assert all(0 <= one["low"] <= one["mean"] <= one["high"] <= 1 for one in dropped.values())
     assert {gap["n"] for gap in result["gains"].values()} == {3}
+
+
+def test_four_3d_networks_are_judged_on_the_same_patients(tmp_path):
+    """The rate with the best validation is shown; whole volumes are larger than patches."""
+    words = ["--cases", 11, "--size", 64, 64, 32, "--epochs", 1, "--patches", 1]
+    words += ["--rates", 1e-3, 1e-4, "--workers", 1]
+    done = run("compare_3d.py", *words, "--out", tmp_path, "--work", tmp_path / "work")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "compare_3d.json").read_text())
+    *networks, whole = result["table"]
+    assert networks == ["unet3d", "monai_unet", "segresnet", "swin_unetr"]
+    for name in networks:
+        chosen = result["table"][name]
+        assert chosen["rate"] == (1e-3, 1e-4)[int(np.argmax(result["val_dice"][name]))]
+        assert chosen["dice"]["n"] == result["cases"][2] == 2
+    assert "minus_first" not in result["table"]["unet3d"]
+    first, last = result["table"]["unet3d"], result["table"][whole]
+    assert last["minus_first"]["n"] == 2 and last["rate"] == first["rate"]
+    assert np.prod(last["patch"]) > np.prod(first["patch"]) == 32**3

@@ -16,11 +16,11 @@ def steps_of(name: str) -> tuple[dict, dict, list[dict]]:
 
 @pytest.mark.parametrize(
     ("name", "command", "folder"),
-    [("cpu.yml", "make test", "runs/"), ("gpu.yml", "make gpu", "runs/gpu/")],
+    [("cpu.yml", ".ci/run", "runs/"), ("gpu.yml", "make gpu", "runs/gpu/")],
 )
 def test_a_workflow_runs_its_command_and_keeps_the_runs(name, command, folder):
     _, job, steps = steps_of(name)
-    assert command in [step.get("run") for step in steps]
+    assert any(step.get("run", "").endswith(command) for step in steps)
     (upload,) = [step for step in steps if step.get("uses", "").startswith("actions/upload")]
     assert upload["with"]["path"] == folder
     assert upload["if"] == "always()"
