@@ -17,7 +17,6 @@ import argparse
 import concurrent.futures
 import json
 import multiprocessing
-import resource
 import time
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import machine
+from machine import machine, peak_mb
 from options import options_of, same_work
 from PIL import Image
 from real_nodules_2d import centred_windows, fold_of, numbered, read_blocks, unseeing_masks
@@ -123,7 +122,7 @@ def train_once(
         "epochs": epochs,
         "samples": epochs * len(train),
         "seconds": seconds,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6,
+        "peak_mb": peak_mb(),
     }
     run["rows"] = [
         row | {"subtype": case.subtype} for row, case in zip(rows, test.cases, strict=True)

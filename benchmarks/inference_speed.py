@@ -13,7 +13,6 @@ processor that has none. Peak memory is that of a scan of 512 x 512 x 400 voxels
 import argparse
 import importlib
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from machine import machine
+from machine import machine, peak_mb
 from options import once, options_of, same_work
 
 from seg_lib import evaluation, volumes3d
@@ -132,7 +131,7 @@ def peak_of_a_large_scan() -> None:
     hu = np.zeros((512, 512, 400), np.float32)
     volume = Volume(hu, np.eye(4), np.eye(4), hu.shape, Path("made-up"))
     predict_volume(Two(), volume, Preparation(box="all"), SlidingWindow((160, 160, 64), OVERLAP))
-    print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+    print(json.dumps(peak_mb() * 1e6))
 
 
 def in_process(words: argparse.Namespace, *more: str) -> object:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import resource
 from importlib.metadata import version
 
 
@@ -21,6 +22,16 @@ def machine() -> dict[str, str | int | bool]:
         "bf16_instructions": has_bf16("cpu"),
         "python": platform.python_version(),
     } | {name: version(name) for name in ("torch", "monai", "numpy", "scipy")}
+
+
+def peak_mb() -> float:
+    """Peak memory of this process, 10^6 bytes. A child inherits ``ru_maxrss``, but not VmHWM."""
+    try:
+        with open("/proc/self/status", encoding="utf-8") as stream:
+            kib = next(line.split()[1] for line in stream if line.startswith("VmHWM"))
+    except OSError:  # not Linux
+        kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(kib) * 1024 / 1e6
 
 
 def _cpuinfo() -> list[str]:

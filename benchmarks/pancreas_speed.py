@@ -13,7 +13,6 @@ and is not here.
 import argparse
 import dataclasses
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -25,7 +24,7 @@ import numpy as np
 import pancreas_runs
 import torch
 from int8 import OnnxNetwork, write_int8
-from machine import machine
+from machine import machine, peak_mb
 from options import once, options_of
 
 from seg_lib import multitask
@@ -139,7 +138,7 @@ def run_way(name: str, words: argparse.Namespace) -> None:
         took = time.perf_counter() - began
         rows.append(score_case(case, labels) | {"seconds": took})
     first, *rows = rows
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    peak = peak_mb()
     print(json.dumps({"first": first["seconds"], "peak_mb": peak, "rows": rows}, default=float))
 
 

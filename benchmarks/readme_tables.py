@@ -137,8 +137,8 @@ def text() -> str:
     moved = result["moved"]
     note = (
         f"\n\nSeeds {result['seeds']}. Dice gained by case, {'; '.join(gains)}. "
-        f"Told the wrong side, the network drew there in {moved['moved']} of {moved['n']} cases "
-        "with nodules in both lungs."
+        f"Told the wrong side, the network drew there in {moved['moved']} of the {moved['n']} "
+        "cases with nodules in both lungs in which it drew anything."
     )
     return markdown_table(rows) + note
 

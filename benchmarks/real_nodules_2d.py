@@ -29,6 +29,7 @@ import torch
 from machine import machine
 from options import options_of
 from scipy import ndimage
+from unseeing import central_component, centre_ellipsoid
 
 from seg_lib import baselines, evaluation, figures
 from seg_lib.data.augment import Warp, warp_batch
@@ -132,8 +133,8 @@ def threshold_masks(train: SliceSet, test: SliceSet) -> np.ndarray:
 
     def predict(image: np.ndarray, how: tuple[float, float]) -> np.ndarray:
         low, part = how
-        disc = baselines.centre_ellipsoid(image.shape, part)
-        return baselines.central_component((image >= low) & (disc > 0))
+        disc = centre_ellipsoid(image.shape, part)
+        return central_component((image >= low) & (disc > 0))
 
     choices = list(itertools.product(range(60, 160, 10), np.arange(0.2, 1.01, 0.1)))
     how, _ = baselines.tune(predict, train.images[:, 0], train.labels[:, 0], choices)
@@ -153,7 +154,7 @@ def disc_of_block(blocks: list, train_at: list, test_at: list) -> np.ndarray:
     size, discs = SIZES["centred"], []
     for i, diameter_mm in zip(test_at, measures(test_at) @ weights, strict=True):
         part = max(float(diameter_mm), 1.0) / blocks[i][0].spacing_mm[0] / size
-        discs.append(baselines.centre_ellipsoid((size, size), part))
+        discs.append(centre_ellipsoid((size, size), part))
     return np.stack(discs)
 
 
@@ -162,12 +163,12 @@ def unseeing_masks(kind: str, blocks: list, train_at: list, test_at: list) -> di
     size = SIZES[kind]
     train = WINDOWS[kind]([blocks[i] for i in train_at], False, 1)
     ball, _ = baselines.tune(
-        lambda shape, part: baselines.centre_ellipsoid(shape, part),
+        centre_ellipsoid,
         [(size, size)] * len(train),
         train.labels[:, 0],
         np.arange(0.1, 0.9, 0.05),
     )
-    fixed = baselines.centre_ellipsoid((size, size), ball)
+    fixed = centre_ellipsoid((size, size), ball)
     masks = {"centre ball": np.stack([fixed] * len(test_at))}
     if kind == "centred":
         masks["disc from the block's size"] = disc_of_block(blocks, train_at, test_at)

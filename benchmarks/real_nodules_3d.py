@@ -20,19 +20,20 @@ import argparse
 import dataclasses
 import itertools
 import json
-import resource
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from machine import machine
+from machine import machine, peak_mb
 from options import options_of
 from real_nodules_2d import MASK_OFFSET, fold_of, numbered, summary_of
 from scipy import ndimage
+from unseeing import central_component, centre_ellipsoid
+from volume_warp import warp_volumes
 
 from seg_lib import baselines, evaluation
-from seg_lib.data.augment import Warp, warp_volumes
+from seg_lib.data.augment import Warp
 from seg_lib.data.cases import Case
 from seg_lib.data.nifti import read_image, read_mask
 from seg_lib.data.patches import PatchBatches
@@ -118,7 +119,7 @@ def ellipsoids(train: list[Block], test: list[Block]) -> list[np.ndarray]:
     def ellipsoid(block: Block, factors: tuple[float, float]) -> np.ndarray:
         width = float(sizes_of(block) @ weights) * factors[0]
         in_slice = max(width, 1.0) / (np.array(block.truth.shape[:2]) * block.spacing_mm[:2])
-        return baselines.centre_ellipsoid(block.truth.shape, (*in_slice, factors[1]))
+        return centre_ellipsoid(block.truth.shape, (*in_slice, factors[1]))
 
     factors = list(itertools.product(np.arange(0.8, 1.3, 0.05), np.arange(0.8, 1.6, 0.1)))
     best, _ = baselines.tune(ellipsoid, train, [block.truth for block in train], factors)
@@ -131,14 +132,14 @@ def rivals(train: list[Block], test: list[Block]) -> dict[str, list[np.ndarray]]
 
     def ball(block: Block, width_mm: float) -> np.ndarray:
         part = width_mm / (np.array(block.truth.shape) * block.spacing_mm)
-        return baselines.centre_ellipsoid(block.truth.shape, part)
+        return centre_ellipsoid(block.truth.shape, part)
 
     width_mm, _ = baselines.tune(ball, train, truths, np.arange(4.0, 30.0, 1.0))
 
     def threshold(block: Block, how: tuple[float, float]) -> np.ndarray:
         image = put_back(block.ready.image, block.ready.place)
-        disc = baselines.centre_ellipsoid(block.truth.shape, (how[1], how[1], 1.5))
-        return baselines.central_component((image >= how[0]) & (disc > 0))
+        disc = centre_ellipsoid(block.truth.shape, (how[1], how[1], 1.5))
+        return central_component((image >= how[0]) & (disc > 0))
 
     choices = list(itertools.product(np.arange(0.25, 0.65, 0.05), np.arange(0.3, 1.01, 0.1)))
     how, _ = baselines.tune(threshold, train, truths, choices)
@@ -220,7 +221,7 @@ def main() -> None:
     histories = [read_history(words.runs / f"fold{fold}")["history"] for fold in folds]
     minutes = sum(row["seconds"] for history in histories for row in history) / 60 / len(folds)
     result = {"folds": len(folds), "training_minutes_a_fold": minutes, "epochs": words.epochs}
-    result |= {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6}
+    result |= {"peak_mb": peak_mb()}
     result |= {"seed": words.seed, "machine": machine()}
     result["options"] = options_of(words)
     result |= {"summary": summary, "rows": numbered(rows)}

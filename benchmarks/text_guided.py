@@ -81,21 +81,24 @@ def two_sided(volume: Prepared, size: tuple) -> bool:
     return len({nodule["lobe"][0] for nodule in drawn.nodules}) == 2
 
 
-def follows(model, volumes: Sequence[Prepared], rows: dict, sizes: Settings) -> tuple[int, int]:
-    """(moved, n): told the wrong side, is most of what is drawn on that side?
+def follows(model, volumes: Sequence[Prepared], rows: dict, sizes: Settings) -> tuple[int, ...]:
+    """(moved, n, two_sided): told the wrong side, is the middle of what is drawn on that side?
 
-    Counted are patients with nodules in both lungs of whom anything is drawn.
+    ``two_sided`` patients have nodules in both lungs; of ``n`` of them anything is drawn.
     """
-    moved, n = 0, 0
+    moved, n, sided = 0, 0, 0
     for volume in volumes:
         row = wrong_side(rows[volume.case.patient])
         how = sliding_of(sizes)
         found = text_inference.logits_of(model, volume, row_to_note(row), how)[0, 0] > 0
-        if not two_sided(volume, tuple(sizes.size)) or not found.any():
+        if not two_sided(volume, tuple(sizes.size)):
+            continue
+        sided += 1
+        if not found.any():
             continue
         right = float(positions_of(volume.image.shape)[0][found].mean()) > 0
         moved, n = moved + (right == (row["side"] == "right")), n + 1
-    return moved, n
+    return moved, n, sided
 
 
 def one_seed(work: Path, sizes: Settings, seed: int) -> dict[str, Any]:
@@ -137,8 +140,9 @@ def summarised(runs: list[dict[str, Any]], seeds: list[int]) -> dict[str, Any]:
         f"right note against {name}": evaluation.paired_difference(mean["right note"], mean[name])
         for name in ("image only", "note of another patient")
     }
-    moved, n = np.sum([run["moved"] for run in runs], axis=0).tolist()
-    return {"seeds": seeds, "table": table, "gains": gains, "moved": {"moved": moved, "n": n}}
+    counts = np.sum([run["moved"] for run in runs], axis=0).tolist()
+    moved = dict(zip(("moved", "n", "two_sided"), counts, strict=True))
+    return {"seeds": seeds, "table": table, "gains": gains, "moved": moved}
 
 
 def main() -> None:

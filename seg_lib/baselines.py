@@ -1,6 +1,6 @@
 """Predictors that do not learn: what a network must beat before it has earned its name.
 
-A Dice of 0.6 says little until one knows what a threshold, or the same ellipse every time, gets on
+A Dice of 0.6 says little until one knows what a threshold, or the same mask every time, gets on
 the same cases. All of them are tuned on the training cases only. Taught in notebooks 06 and 12.
 """
 
@@ -66,46 +66,6 @@ def inside_lungs(image: np.ndarray, air_below: float) -> np.ndarray:
     if image.ndim == 2:
         return ndimage.binary_fill_holes(lungs)
     return np.stack([ndimage.binary_fill_holes(part) for part in np.moveaxis(lungs, 2, 0)], 2)
-
-
-def central_component(bright: np.ndarray) -> np.ndarray:
-    """The connected component nearest to the middle of the image.
-
-    Args:
-        bright: any dimensions; everything but 0 is foreground.
-
-    Returns:
-        Same shape, uint8, 0 or 1; an empty image stays empty.
-    """
-    components, n_components = ndimage.label(bright)
-    if n_components == 0:
-        return np.zeros(bright.shape, np.uint8)
-    points = np.argwhere(components)
-    middle = (np.array(bright.shape) - 1) / 2
-    nearest = points[((points - middle) ** 2).sum(1).argmin()]
-    return (components == components[tuple(nearest)]).astype(np.uint8)
-
-
-def centre_ellipsoid(shape: Sequence[int], fraction: float | Sequence[float]) -> np.ndarray:
-    """The same ellipse (2D) or ellipsoid (3D) in the middle of every image.
-
-    Args:
-        shape: of the image, pixels or voxels.
-        fraction: length of its axes as a fraction of the image's; one number or one an axis.
-
-    Returns:
-        ``shape``, uint8, 0 or 1: voxels whose centre lies inside.
-
-    Taught in notebook 06.
-    """
-    fractions = np.broadcast_to(np.asarray(fraction, float), (len(shape),))
-    if not (fractions > 0).all():
-        raise InputError(f"ellipsoid of fraction {fraction}; it must be above 0.")
-    distance = np.zeros(shape)
-    grid = np.ogrid[tuple(slice(0, n) for n in shape)]
-    for index, n, part in zip(grid, shape, fractions, strict=True):
-        distance = distance + ((index - (n - 1) / 2) / (part * n / 2)) ** 2
-    return (distance <= 1).astype(np.uint8)
 
 
 def mean_prior(masks: Sequence[np.ndarray]) -> np.ndarray:

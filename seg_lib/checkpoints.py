@@ -121,7 +121,7 @@ def load_newest(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     The damaged file is put aside, so that the next save does not take it for a good generation.
 
     Raises:
-        InputError: neither can be read; the message is about the newest.
+        InputError: neither can be read; the message is about the older one.
     """
     try:
         return load_checkpoint(path)

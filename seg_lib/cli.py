@@ -11,9 +11,8 @@ import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from seg_lib.conversion_commands import add_conversions
 from seg_lib.course_commands import PROFILE, add_course
-from seg_lib.data_commands import add_data_commands
+from seg_lib.data_commands import add_conversions, add_data_commands
 from seg_lib.errors import DataWarning, InputError, Interrupted, TrainingError
 
 INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: try again
@@ -199,9 +198,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     function = words.pop("function")
     # Before torch is loaded: threads that wait soon sleep, which a busy machine needs.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(action="always", category=DataWarning):
         warnings.showwarning = say_warning
-        warnings.simplefilter("always", DataWarning)
         try:
             return function(**words)
         except (InputError, TrainingError) as fault:

@@ -1,4 +1,4 @@
-"""The commands for one's own data: ``notes``, ``deidentify`` and ``check-data``."""
+"""The commands for one's own data: conversion there and back, notes, checks."""
 
 import argparse
 import contextlib
@@ -10,6 +10,32 @@ from seg_lib.errors import DataWarning, InputError
 from seg_lib.manifest_commands import add_manifest_commands
 
 MOST_TEXT_BYTES = 8 * 2**20
+
+
+def pickle_to_png(pickle: Path, out_dir: Path, size: int, split: str) -> int:
+    """Turn a pickled table of slices into PNG files once, without running anything in it."""
+    from seg_lib.data.slices import pickle_to_png as convert
+
+    cases = convert(pickle, out_dir, size=size, split=split)
+    print(f"{out_dir}: {len(cases)} slices, split {split}.")
+    return 0
+
+
+def dicom_to_nifti(src_dir: Path, out: Path, **contours: Path | str | None) -> int:
+    """Convert a DICOM folder: HU and geometry only; with the three others also one region."""
+    from seg_lib.data.dicom import convert
+
+    print("\n".join(f"{path}: written." for path in convert(src_dir, out, **contours)))
+    return 0
+
+
+def mask_to_dicom(mask: Path, series_dir: Path, dst: Path, form: str, label: str) -> int:
+    """Write a mask as DICOM SEG or RTSTRUCT of its CT series, for a viewer or planning system."""
+    from seg_lib.data.dicom_masks import mask_to_rtstruct, mask_to_seg
+
+    {"seg": mask_to_seg, "rtstruct": mask_to_rtstruct}[form](mask, series_dir, dst, label)
+    print(f"{dst}: written.")
+    return 0
 
 
 def notes(table: Path, out_csv: Path, encoding: str | None, leave_out: bool) -> int:
@@ -75,11 +101,11 @@ def write_sheet(folder: Path, png: Path, n_classes: int = 2, most: int = 24) -> 
     """
     from seg_lib.data.check_data import cases_of
     from seg_lib.data.nifti import axial_view, read_image, read_mask
-    from seg_lib.figures import grid_of_images, save_figure
+    from seg_lib.figure_style import save_figure
+    from seg_lib.figures import grid_of_images
 
     images, masks, titles = [], [], []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DataWarning)  # told in the table
+    with warnings.catch_warnings(action="ignore", category=DataWarning):  # told in the table
         for case in cases_of(folder, n_classes)[0]:
             with contextlib.suppress(InputError):
                 volume = read_image(case.image)
@@ -98,8 +124,22 @@ def write_sheet(folder: Path, png: Path, n_classes: int = 2, most: int = 24) -> 
     save_figure(grid_of_images(images, masks, titles, window="nodule"), png)
 
 
+def add_conversions(add: Callable) -> None:
+    """The commands between the files of others and ours, for `seg_lib.cli.build_parser`."""
+    word = add(pickle_to_png, "pickle", "out_dir")
+    word("--size", type=int, default=256)
+    word("--split", default="train", choices=["train", "val", "test"])
+    word = add(dicom_to_nifti, "src_dir", "out")
+    word("--rtstruct", type=Path, help="contours drawn on this series")
+    word("--roi", help="name of the region to fill")
+    word("--mask-out", type=Path, help="its mask, a NIfTI file")
+    word = add(mask_to_dicom, "mask", "series_dir", "dst")
+    word("--form", default="seg", choices=["seg", "rtstruct"])
+    word("--label", default="Tumour", help="name of the segment or region")
+
+
 def add_data_commands(add: Callable, commands: argparse._SubParsersAction) -> None:
-    """The three commands, and those of the manifests, for `seg_lib.cli.build_parser`."""
+    """Notes and checks, and the commands of the manifests, for `seg_lib.cli.build_parser`."""
     add_manifest_commands(commands)
     word = add(notes, "table", "out_csv")
     word("--encoding", help="of a CSV that is not UTF-8, such as cp1252")

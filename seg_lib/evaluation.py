@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from seg_lib.data.case_rules import first_few
 from seg_lib.data.nifti import read_mask
+from seg_lib.data.pictures import read_png
 from seg_lib.errors import DataWarning, InputError
+from seg_lib.lesions import lesion_columns, lesion_recall
 from seg_lib.metrics import case_metrics
 from seg_lib.resampling import bootstrap_interval, paired_difference, ratio_of_means
 
@@ -31,6 +32,7 @@ Row = dict[str, Any]  # "case", "patient" and one number a metric
 Judged = tuple[str, str, np.ndarray, np.ndarray, Sequence[float]]
 Pair = tuple[np.ndarray, np.ndarray, Sequence[float] | None]  # mask, reference, spacing_mm
 MASK_SUFFIXES = (".nii.gz", ".nii", ".png")
+NO_METRICS = {"case", "patient", "lesions", "lesions_found"}  # what a row holds beside metrics
 
 
 def evaluate_cases(cases: Iterable[Judged]) -> list[Row]:
@@ -40,7 +42,8 @@ def evaluate_cases(cases: Iterable[Judged]) -> list[Row]:
         cases: (case, patient, mask, reference, spacing_mm) each, for `case_metrics`.
 
     Returns:
-        One {"case", "patient", and `case_metrics`} a case, in the order given.
+        One {"case", "patient", `case_metrics`, and "lesions", "lesions_found", "false_alarms", as
+        `seg_lib.lesions` counts them} a case, in the order given.
 
     Raises:
         InputError: a case occurs twice, or its masks cannot be compared; names the case.
@@ -55,6 +58,7 @@ def evaluate_cases(cases: Iterable[Judged]) -> list[Row]:
         seen.add(case)
         try:
             row = case_metrics(mask, reference, spacing_mm)
+            row |= lesion_columns(mask, reference, spacing_mm)
         except InputError as error:
             raise InputError(f"case {case}: {error}") from error
         rows.append({"case": case, "patient": patient, **row})
@@ -70,14 +74,15 @@ def summarise(rows: Sequence[Row], n_resamples: int = 2000, seed: int = 0) -> di
     """Mean, spread and 95 % interval of every metric, and how many cases were empty.
 
     Args:
-        rows: of ``evaluate_cases``.
+        rows: of ``evaluate_cases``; a column that not all of them have is left out.
         n_resamples: of the bootstrap.
         seed: of the bootstrap.
 
     Returns:
         {metric: {"mean", "sd" (of the cases, population), "median", "low", "high", "n",
         "n_patients", "mean_without_both_empty" (None if no case is left)}}, and "counts": {"cases",
-        "patients", "both_empty", "missed" (nothing predicted), "false_alarm" (nothing there)}.
+        "patients", "both_empty", "missed" (nothing predicted), "false_alarm" (nothing there),
+        "lesions", "lesions_found"}; and "lesion_recall" (`seg_lib.lesions`), if there is a lesion.
 
     Raises:
         InputError: there are no rows.
@@ -96,16 +101,19 @@ def summarise(rows: Sequence[Row], n_resamples: int = 2000, seed: int = 0) -> di
         "missed": int((~predicted & present).sum()),
         "false_alarm": int((predicted & ~present).sum()),
     }
+    shared = set(rows[0]).intersection(*rows)  # stored rows may be older than the lesions
+    if "lesions" in shared:
+        counts |= {n: sum(row[n] for row in rows) for n in ("lesions", "lesions_found")}
     summary: dict[str, Row] = {"counts": counts}
-    for metric in [name for name in rows[0] if name not in ("case", "patient")]:
+    for metric in [name for name in rows[0] if name in shared - NO_METRICS]:
         values = np.array([row[metric] for row in rows], float)
         kept = values[predicted | present]
-        summary[metric] = _described(values) | {
-            "n_patients": counts["patients"],
-            "mean_without_both_empty": float(kept.mean()) if kept.size else None,
-        }
-        low_high = bootstrap_interval(values, patients, n_resamples, seed)
-        summary[metric] |= dict(zip(("low", "high"), low_high, strict=True))
+        low, high = bootstrap_interval(values, patients, n_resamples, seed)
+        summary[metric] = _described(values) | {"n_patients": counts["patients"]}
+        summary[metric]["mean_without_both_empty"] = float(kept.mean()) if kept.size else None
+        summary[metric] |= {"low": low, "high": high}
+    if counts.get("lesions"):
+        summary["lesion_recall"] = lesion_recall(rows, n_resamples, seed)
     return summary
 
 
@@ -132,17 +140,14 @@ def _nifti_pair(prediction: Path, truth: Path) -> Pair:
 
 def _png_mask(path: Path) -> np.ndarray:
     """(H, W) bool of a PNG that holds 0 and 1, or 0 and 255."""
-    try:
-        with Image.open(path) as image:
-            values = np.asarray(image.convert("L"))
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path}: cannot be read as an image ({error}); save it again.") from error
-    labels = np.unique(values)
-    if not (set(labels) <= {0, 1} or set(labels) <= {0, 255}):
-        raise InputError(
-            f"{path}: values {first_few(labels)}; a mask holds 0 and 1, or 0 and 255: threshold it."
-        )
-    return values > 0
+    for numbers in (False, True):  # as it looks, or else by the numbers of its palette
+        values = read_png(path, numbers)
+        labels = np.unique(values)
+        if set(labels) <= {0, 1} or set(labels) <= {0, 255}:
+            return values > 0
+    raise InputError(
+        f"{path}: values {first_few(labels)}; a mask holds 0 and 1, or 0 and 255: threshold it."
+    )
 
 
 def _png_pair(prediction: Path, truth: Path) -> Pair:

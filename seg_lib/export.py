@@ -94,7 +94,7 @@ def logits_of_bundle(folder: Path, image: Tensor) -> Tensor:
     parser.read_config(folder / "configs" / "inference.json")
     network = parser.get_parsed_content("network_def")
     network.load_state_dict(torch.load(folder / "models" / "model.pt", weights_only=True))
-    with evaluating(network), torch.no_grad():
+    with evaluating(network):
         return network(image)
 
 
@@ -112,8 +112,7 @@ def config(trained: Trained) -> dict[str, Any]:
 
 def metadata(trained: Trained, classes: int) -> dict[str, Any]:
     """``metadata.json`` of a bundle, in MONAI's schema."""
-    about, needed = plain(trained.about), ("monai", "torch", "numpy")
-    versions = {name: version(name) for name in needed}
+    about = plain(trained.about)
     shape = about.get("patch") or [about["size"]] * 2
     image = {"type": "image", "format": "hounsfield", "modality": "CT", "num_channels": 1}
     image |= {"spatial_shape": shape, "dtype": "float32", "value_range": [0, 1]}
@@ -122,9 +121,9 @@ def metadata(trained: Trained, classes: int) -> dict[str, Any]:
     pred |= {"dtype": "float32", "value_range": [], "is_patch_data": "patch" in about}
     return {
         "version": __version__,
-        "monai_version": versions["monai"],
-        "pytorch_version": versions["torch"],
-        "numpy_version": versions["numpy"],
+        "monai_version": version("monai"),
+        "pytorch_version": version("torch"),
+        "numpy_version": version("numpy"),
         "required_packages_version": {"seg-lib": __version__},
         "name": about["network"],
         "task": about.get("task", "segmentation"),
@@ -142,23 +141,20 @@ def plain(about: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_example(run: str | Path) -> tuple[Trained, Tensor]:
+    """The network of a run, and two made-up images (2, 1, *size) in [0, 1]."""
     trained = load_trained(run)
     task = trained.about.get("task", "slices2d")
     if task not in ONE_IMAGE:
         raise InputError(
             f"{run}: {task} needs a note with each image; only images can be exported."
         )
-    return trained, _example(trained.about)
-
-
-def _example(about: dict[str, Any]) -> Tensor:
-    """Two made-up images (2, 1, *size) in [0, 1]."""
-    shape = about.get("patch") or [about["size"]] * 2
-    return torch.from_numpy(np.random.default_rng(0).random((2, 1, *shape), np.float32))
+    shape = trained.about.get("patch") or [trained.about["size"]] * 2
+    image = np.random.default_rng(0).random((2, 1, *shape), np.float32)
+    return trained, torch.from_numpy(image)
 
 
 def _logits(trained: Trained, image: Tensor) -> Tensor:
-    with evaluating(trained.model), torch.no_grad():
+    with evaluating(trained.model):
         return trained.model(image)
 
 

@@ -13,24 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from scipy.ndimage import distance_transform_edt
 
-from seg_lib.charts import dice_by_size, dice_strip, hu_histogram, loss_curve, markdown_table
 from seg_lib.errors import InputError
-from seg_lib.figure_style import STYLE, figure_png, new_figure, save_figure
+from seg_lib.figure_style import STYLE, new_figure
 from seg_lib.rendering import PLANES, View, layers, position, render
 from seg_lib.scans import Scan, find_lesions, open_scan, window_limits
-
-__all__ = [
-    "contact_sheet",
-    "dice_by_size",
-    "dice_strip",
-    "figure_png",
-    "grid_of_images",
-    "hu_histogram",
-    "loss_curve",
-    "markdown_table",
-    "overlay_panel",
-    "save_figure",
-]
 
 COLUMNS = 6  # of small slices in a contact sheet
 

@@ -81,17 +81,18 @@ def folder_lock(folder: str | Path) -> Iterator[None]:
     A lock whose process is gone (killed, machine restarted) does not count.
 
     Raises:
-        InputError: a running process holds the lock.
+        InputError: a running process holds the lock, or the folder cannot be written.
     """
     import fcntl  # POSIX only; the lock goes with the process, however it ends
 
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w") as stream:
+    with contextlib.ExitStack() as stack:
         try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            stream = stack.enter_context(open(Path(folder, ".lock"), "w"))
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise InputError(
-                f"{folder}: another run is writing here; wait for it or choose another folder."
-            ) from error
+            why = f"cannot be written ({error.strerror or error}); choose"
+            if isinstance(error, BlockingIOError):
+                why = "another run is writing here; wait for it or choose"
+            raise InputError(f"{folder}: {why} another folder.") from error
         yield

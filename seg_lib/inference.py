@@ -25,8 +25,8 @@ from seg_lib.data.nifti import Volume
 from seg_lib.data.volumes import Place, Preparation, prepare, put_back
 from seg_lib.errors import InputError
 from seg_lib.memory import has_bf16, keep_memory
-from seg_lib.postprocessing import largest_component
-from seg_lib.slice_inference import (
+from seg_lib.postprocessing import largest_component  # noqa: F401  people take it from here
+from seg_lib.slice_inference import (  # noqa: F401  people take them from here
     evaluating,
     foreground_probability,
     halved,
@@ -36,18 +36,6 @@ from seg_lib.slice_inference import (
     predict_slicewise,
     refuse_nan,
 )
-
-__all__ = [
-    "SlidingWindow",
-    "evaluating",
-    "foreground_probability",
-    "largest_component",
-    "predict_slice",
-    "predict_slices",
-    "predict_slicewise",
-    "predict_volume",
-    "sliding_window",
-]
 
 AT_ONCE = 2**17  # voxels; small windows alone keep a processor waiting
 AIR_LOGIT = 20.0  # p < 1e-8 where nothing but air was seen

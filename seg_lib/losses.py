@@ -242,9 +242,9 @@ def multitask_loss(
             f"class logits of shape {tuple(class_logits.shape)} with class labels of shape "
             f"{tuple(class_label.shape)}; they must be (B, C) and (B,)."
         )
-    class_logits = _full_precision(class_logits)
+    class_logits, class_label = _checked(class_logits, class_label[:, None])
     weights = None if class_weights is None else class_logits.new_tensor(class_weights)
     classification = F.cross_entropy(
-        class_logits, class_label.long(), weight=weights, label_smoothing=label_smoothing
+        class_logits, class_label[:, 0], weight=weights, label_smoothing=label_smoothing
     )
     return segmentation_loss + weight * classification

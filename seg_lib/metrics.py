@@ -35,7 +35,7 @@ Spacing = Sequence[float]  # mm, one number for each axis
 
 
 def _unless_empty(counts: Overlap, measure: Callable, both: float, one: float) -> float:
-    """The empty-mask policy, here and nowhere else; without empty masks ``measure(counts)``."""
+    """The empty-mask policy but for volumes (`_relative_error`); else ``measure(counts)``."""
     if counts.mask_voxels and counts.reference_voxels:
         return float(measure(counts))
     return both if counts.mask_voxels == counts.reference_voxels else one
@@ -47,10 +47,8 @@ def dice(mask: np.ndarray, reference: np.ndarray) -> float:
 
 
 def _dice(counts: Overlap) -> float:
-    def measure(c: Overlap) -> float:
-        return 2 * c.shared_voxels / (c.mask_voxels + c.reference_voxels)
-
-    return _unless_empty(counts, measure, both=1.0, one=0.0)
+    voxels = counts.mask_voxels + counts.reference_voxels
+    return _unless_empty(counts, lambda c: 2 * c.shared_voxels / voxels, both=1.0, one=0.0)
 
 
 def iou(mask: np.ndarray, reference: np.ndarray) -> float:
@@ -61,14 +59,8 @@ def iou(mask: np.ndarray, reference: np.ndarray) -> float:
 
 def relative_volume_error(mask: np.ndarray, reference: np.ndarray) -> float:
     """``min(|V - V_ref| / V_ref, 1)``. Both empty: 0; one: 1. Source: 003."""
-    return _volume_error(overlap(mask, reference))
-
-
-def _volume_error(counts: Overlap) -> float:
-    def measure(c: Overlap) -> float:
-        return _relative_error(c.mask_voxels, c.reference_voxels)
-
-    return _unless_empty(counts, measure, both=0.0, one=1.0)
+    counts = overlap(mask, reference)
+    return _relative_error(counts.mask_voxels, counts.reference_voxels)
 
 
 def _relative_error(value: float, reference: float) -> float:
@@ -240,7 +232,7 @@ def case_metrics(
         row[name] = _distance_mm(measure, distances, mask, spacing_mm)
     row |= {
         "surface_dice_2mm": _surface_dice(distances, tolerance_mm=2.0),
-        "volume_error": _volume_error(distances),
+        "volume_error": _relative_error(distances.mask_voxels, distances.reference_voxels),
         "recist_error": recist_error(ours, theirs, spacing_mm),
         "volume_ml": distances.mask_voxels * voxel_ml,
         "reference_volume_ml": distances.reference_voxels * voxel_ml,

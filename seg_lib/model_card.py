@@ -38,6 +38,7 @@ load_trained("FOLDER OR hf:OWNER/NAME").predict("scan.nii.gz", "mask.nii.gz")
 `seg-lib predict FOLDER scan.nii.gz --out masks` does the same from the command line.
 """
 METRICS = {"dice": "Dice", "iou": "IoU", "hd95_mm": "HD95 mm", "rmse": "RMSE"}
+METRICS |= {"lesion_recall": "lesions found"}
 
 
 def write_card(run_dir: str | Path, cases: Mapping[str, int] | None = None) -> Path:

@@ -166,7 +166,7 @@ def fit_head(model: nn.Module, volumes: Sequence[Prepared], patch: Sequence[int]
     truth = torch.tensor(found, device=device).repeat_interleave(len(VIEWS))
     weights = torch.from_numpy(class_weights(found)).to(device)
     rows, how = [], sliding_for(patch)
-    with evaluating(model), torch.no_grad():
+    with evaluating(model):
         for volume in volumes:
             labels = one_lesion(sliding_window(model, as_batch(volume), how))
             seen = lesion_patch(volume.image, labels, patch).to(device)

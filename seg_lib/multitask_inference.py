@@ -49,7 +49,7 @@ def subtype_probabilities(
         patch: voxels along x, y and z.
     """
     device = next(model.parameters()).device
-    with evaluating(model), torch.no_grad():
+    with evaluating(model):
         _, logits = model(lesion_patch(image, labels, patch).to(device), classify=True)
     return logits.float().softmax(1)[0].cpu()
 

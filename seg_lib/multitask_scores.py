@@ -12,13 +12,14 @@ from seg_lib.data.nifti import read_image, read_mask
 from seg_lib.data.subtyped_patches import LESION, PANCREAS
 from seg_lib.data.volumes import Prepared, resampled
 from seg_lib.evaluation import evaluate_cases
+from seg_lib.lesions import lesion_columns
 from seg_lib.metrics import dice, hausdorff95_mm
 from seg_lib.multitask import N_CLASSES, Parts
 from seg_lib.multitask_inference import predict_multitask
 
 
 def score_case(case: Case, labels: np.ndarray) -> dict[str, Any]:
-    """Dice of pancreas with lesion, of label 1 and of the lesion, and distances, of one case.
+    """Dice of pancreas with lesion, of label 1 and of the lesion, distances and lesions, of a case.
 
     Args:
         case: with a label file.
@@ -28,6 +29,7 @@ def score_case(case: Case, labels: np.ndarray) -> dict[str, Any]:
     true, mm = truth.array, truth.spacing_mm
     [row] = evaluate_cases([(case.case, case.patient, labels > 0, true > 0, mm)])
     lesion, true_lesion = labels == LESION, true == LESION
+    row |= lesion_columns(lesion, true_lesion, mm)  # not those of the pancreas
     return row | {
         "label1_dice": dice(labels == PANCREAS, true == PANCREAS),
         "lesion_dice": dice(lesion, true_lesion),

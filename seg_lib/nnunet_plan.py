@@ -30,6 +30,7 @@ from seg_lib.data.volumes import Preparation
 from seg_lib.errors import InputError
 from seg_lib.files import write_text
 from seg_lib.models.unet3d import UNet3d
+from seg_lib.surfaces import bounding_box
 
 Triple = tuple[float, float, float]
 BLOCKS = (1, 3, 4, *[6] * 10)  # residual blocks of the stages, ResEnc
@@ -96,8 +97,8 @@ def fingerprint(cases: Iterable[Case], n_classes: int = 3) -> Fingerprint:
         volume = read_image(case.image)
         label = read_mask(case.label, like=volume, n_classes=n_classes).array
         spacings.append(tuple(volume.spacing_mm))
-        box = nonzero_box(volume.array)
-        shapes.append(tuple(part.stop - part.start for part in box))
+        box = bounding_box(volume.array)  # nnU-Net cuts to it, and only MR has such borders
+        shapes.append(tuple(part.stop - part.start for part in box) if box else volume.array.shape)
         found, counts = np.unique(volume.array[label > 0], return_counts=True)
         values.append(found)
         weights.append(counts / max(1, counts.sum()))
@@ -110,16 +111,6 @@ def fingerprint(cases: Iterable[Case], n_classes: int = 3) -> Fingerprint:
     mean = float((hu * weight).sum())
     sd = float(np.sqrt(((hu - mean) ** 2 * weight).sum()))
     return Fingerprint(spacings, shapes, (float(low), float(high)), mean, sd, n_classes)
-
-
-def nonzero_box(hu: np.ndarray) -> tuple[slice, slice, slice]:
-    """The smallest box with all that is not 0; nnU-Net cuts to it, and only MR has such borders."""
-    boxes = []
-    for axis in range(3):
-        others = tuple(other for other in range(3) if other != axis)
-        filled = np.flatnonzero(hu.any(others))
-        boxes.append(slice(int(filled[0]), int(filled[-1]) + 1) if len(filled) else slice(None))
-    return tuple(boxes)
 
 
 def target_spacing(spacings_mm: Sequence[Triple], shapes: Sequence[Sequence[int]]) -> Triple:

@@ -175,13 +175,6 @@ def suffered(
 def _row(change: str, after: np.ndarray, before: np.ndarray) -> dict[str, Any]:
     low, high = bootstrap_interval(after)
     cost = paired_difference(after, before)
-    return {
-        "change": change,
-        "dice": float(after.mean()),
-        "low": low,
-        "high": high,
-        "difference": cost["difference"],
-        "difference_low": cost["low"],
-        "difference_high": cost["high"],
-        "n": len(after),
-    }
+    row = {"change": change, "dice": float(after.mean()), "low": low, "high": high}
+    row |= {"difference": cost["difference"], "difference_low": cost["low"]}
+    return row | {"difference_high": cost["high"], "n": len(after)}

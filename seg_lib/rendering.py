@@ -18,7 +18,8 @@ from scipy import ndimage
 from seg_lib.data.hu import apply_window
 from seg_lib.errors import InputError
 from seg_lib.lettering import WHITE, with_letters
-from seg_lib.scans import Scan, foreground_box
+from seg_lib.scans import Scan
+from seg_lib.surfaces import bounding_box
 
 RGB = tuple[int, int, int]
 
@@ -188,10 +189,10 @@ def render(scan: Scan, view: View, values: np.ndarray | None = None) -> np.ndarr
         prediction = None  # the truth is outlined on it
     painted = layers(truth, prediction, view.show) if view.overlay != "none" else ()
     for name, mask, colour in painted:
-        if not mask.any():
+        mask = _resized_mask(mask, size) if mask.any() else mask
+        box = bounding_box(mask)  # a lesion is small: work there only
+        if box is None:
             continue
-        mask = _resized_mask(mask, size)
-        box = foreground_box(mask)  # a lesion is small: work there only
         if view.overlay == "filled":
             paint(frame[box], mask[box], colour, view.opacity)
         else:  # the truth's line is wider, so that it shows under a prediction that equals it

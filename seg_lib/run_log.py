@@ -148,16 +148,14 @@ def _loss_log_row(path: str | Path, number: int, columns: list[str], cells: list
 
 
 def event_writer(out_dir: Path, first_epoch: int) -> Any:
-    """A TensorBoard writer for ``out_dir/events``, or None without the package tensorboard.
+    """A TensorBoard writer for ``out_dir/events``.
 
     Args:
         out_dir: the run's folder.
         first_epoch: events of this epoch and later, written before the run was killed, are void.
     """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
+    from torch.utils.tensorboard import SummaryWriter
+
     return SummaryWriter(out_dir / "events", purge_step=first_epoch)
 
 
@@ -172,11 +170,10 @@ def clear_run(out_dir: Path) -> None:
 
 def write_events(writer: Any, row: Row) -> None:
     """Write the numbers of one epoch as TensorBoard scalars."""
-    if writer is not None:
-        for name, value in row.items():
-            if name != "epoch":
-                writer.add_scalar(name, value, row["epoch"])
-        writer.flush()
+    for name, value in row.items():
+        if name != "epoch":
+            writer.add_scalar(name, value, row["epoch"])
+    writer.flush()
 
 
 def now() -> str:

@@ -20,6 +20,7 @@ from seg_lib.data.hu import HU_WINDOWS
 from seg_lib.data.nifti import Volume, read_image, read_mask
 from seg_lib.data.pictures import read_png
 from seg_lib.errors import InputError
+from seg_lib.surfaces import bounding_box
 
 GREY_WINDOW = (0.0, 255.0)  # for images that were windowed before they came here
 
@@ -51,8 +52,8 @@ class Scan:
     @cached_property
     def boxes(self) -> list[tuple[slice, ...] | None]:
         """The smallest boxes that hold all of the truth and all of the prediction."""
-        masks = (self.truth, self.prediction)
-        return [None if mask is None else foreground_box(mask) for mask in masks]
+        masks, empty = (self.truth, self.prediction), (slice(0, 0),) * 3
+        return [None if mask is None else bounding_box(mask) or empty for mask in masks]
 
     @property
     def marked(self) -> np.ndarray:
@@ -74,10 +75,9 @@ def find_lesions(mask: np.ndarray) -> list[Lesion]:
 
     Voxels that touch by a corner belong together (26 neighbours). An empty mask gives [].
     """
-    if not mask.any():
+    box = bounding_box(mask)  # only it is searched: 1 s becomes 0.05 s on 512 x 512 x 300
+    if box is None:
         return []
-    # Only the box around the foreground is searched: 1 s becomes 0.05 s on 512 x 512 x 300.
-    box = foreground_box(mask)
     pieces, _ = ndimage.label(mask[box], structure=np.ones((3, 3, 3)))
     lesions = []
     for number, part in enumerate(ndimage.find_objects(pieces), start=1):
@@ -90,16 +90,6 @@ def find_lesions(mask: np.ndarray) -> list[Lesion]:
             peak.append(box[axis].start + part[axis].start + inside)
         lesions.append(Lesion(tuple(peak), int(piece.sum())))
     return sorted(lesions, key=lambda lesion: lesion.peak[::-1])
-
-
-def foreground_box(mask: np.ndarray) -> tuple[slice, ...]:
-    """The smallest box that holds the foreground of a mask; empty where the mask is."""
-    axes = set(range(mask.ndim))
-    filled = (np.flatnonzero(mask.any(axis=tuple(axes - {axis}))) for axis in sorted(axes))
-    return tuple(
-        slice(int(inside[0]), int(inside[-1]) + 1) if inside.size else slice(0, 0)
-        for inside in filled
-    )
 
 
 def window_limits(window: str | tuple[float, float]) -> tuple[float, float]:
@@ -191,7 +181,7 @@ def _unit(values: np.ndarray) -> tuple[str, np.ndarray]:
     """Tell HU from grey values, and bring grey values to 0-255."""
     if values.dtype == np.uint8:
         return "grey", values
-    if values.dtype.kind == "f" and values.min() >= 0.0 and values.max() <= 1.0:
+    if values.dtype.kind == "f" and not ((values < 0.0) | (values > 1.0)).any():  # NaN is neither
         return "grey", values * np.float32(255.0)
     return "HU", values
 

@@ -24,12 +24,7 @@ from seg_lib.data.slices import resize_image, to_grey
 from seg_lib.errors import InputError
 
 MULTIPLE = 32  # five halvings in the encoder, so height and width must divide by 2^5
-FLIPS = (
-    (),
-    (2,),
-    (3,),
-    (2, 3),
-)  # none, upside down, left to right, both; dimensions of (B, C, H, W)
+FLIPS = ((), (2,), (3,), (2, 3))  # none, upside down, left to right, both; axes of (B, C, H, W)
 
 
 @contextlib.contextmanager
@@ -77,7 +72,7 @@ def predict_slices(
     Taught in notebook 06.
     """
     if isinstance(images, np.ndarray):
-        images = torch.from_numpy(np.require(images, requirements="W"))  # a copy if read-only
+        images = torch.from_numpy(np.require(images, requirements="CW"))  # C order and writable
     if images.ndim != 4 or images.shape[1] != 1:
         raise InputError(f"images of shape {tuple(images.shape)}; slices must be (N, 1, H, W).")
     found = np.empty(images.shape, np.float32)

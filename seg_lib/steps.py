@@ -61,7 +61,6 @@ def multitask_step(
     batch: Mapping[str, Any],
     loss: Loss = dice_ce,
     smoothing: float = 0.05,
-    segment: bool = True,
 ) -> dict[str, Tensor]:
     """Segment, and name the subtype of the lesion: one forward pass, two losses.
 
@@ -71,7 +70,6 @@ def multitask_step(
             "subtype_weight" (B,), by which its cross entropy counts beside the segmentation.
         loss: (logits, label) -> scalar, of the segmentation.
         smoothing: of the subtype's label: a share that is taken from it and given to all.
-        segment: False leaves the loss of the segmentation out, to train the head alone.
 
     Source: 004. Taught in notebook 17.
     """
@@ -80,10 +78,8 @@ def multitask_step(
         subtypes.float(), batch["subtype"], reduction="none", label_smoothing=smoothing
     )
     total = (batch["subtype_weight"] * wrong).mean()
-    if segment:
-        logits = logits if isinstance(logits, list) else [logits]
-        total = total + deep_supervision(logits, batch["label"], loss)
-    return {"loss": total}
+    logits = logits if isinstance(logits, list) else [logits]
+    return {"loss": total + deep_supervision(logits, batch["label"], loss)}
 
 
 def deep_supervision(logits: list[Tensor], label: Tensor, loss: Loss = dice_ce) -> Tensor:

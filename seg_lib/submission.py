@@ -9,7 +9,7 @@ import contextlib
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from seg_lib.data.case_rules import first_few
+from seg_lib.data.clinical_table import write_table
 from seg_lib.data.nifti import Volume, as_stored, read_image, read_mask
 from seg_lib.diameters import recist_diameter_mm
 from seg_lib.errors import DataWarning, InputError
@@ -42,6 +43,8 @@ EPSILON = 1e-7
 
 Row = dict[str, Any]  # "case" and SCORES
 Reader = Callable[[Volume], np.ndarray]  # of the reference, to the mask (X, Y, Z) in RAS order
+# for a `with`: an empty mask is a result like any other
+_quiet = partial(warnings.catch_warnings, action="ignore", category=DataWarning)
 
 
 def write_submission(
@@ -104,6 +107,13 @@ def official_score(
     return summary
 
 
+def check_reference(reference_dir: str | Path) -> None:
+    """Read every mask of the reference; one that cannot be used is an ``InputError``."""
+    with _quiet():
+        for path in masks_in(reference_dir).values():
+            read_mask(path)
+
+
 def check_submission(
     submission: str | Path, reference_dir: str | Path, rules: Mapping[str, Any] | None = None
 ) -> list[str]:
@@ -142,16 +152,9 @@ def score_to_csv(
     """Score a submission, write a line a case to ``out``, and say the means with intervals."""
     rows, summary = score_submission(submission, reference_dir, rules)
     if out:
-        write_text(out, pd.DataFrame(rows).to_csv(index=False))
+        write_table(out, rows, ["case", *SCORES])
     means = (f"{k}: {s['mean']:.4f} ({s['low']:.4f}-{s['high']:.4f})" for k, s in summary.items())
     return "\n".join([*means, f"{len(rows)} cases; the score is an error, 0 is best."])
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DataWarning)  # an empty mask is a result like any other
-        yield
 
 
 def _judged(
@@ -174,20 +177,16 @@ def _judged(
             for case in sorted(readers.keys() - references.keys())
         ]
         for case, path in sorted(references.items()):
-            if case not in readers:
-                findings.append(
-                    f"case {case}: is missing; where nothing is, hand in an empty mask."
-                )
-                continue
-            reference = read_mask(path)
+            reference = read_mask(path)  # before the rest: no team is to blame for it
             try:
+                if case not in readers:
+                    raise InputError("is missing; where nothing is, hand in an empty mask.")
                 mask = readers[case](reference)
             except InputError as fault:
                 said = str(fault).replace(str(path), f"{path.name} of the reference")
                 findings.append(f"case {case}: {said}")
             else:
-                row = measure(mask, reference.array, reference.spacing_mm)
-                rows.append({"case": case, **row})
+                rows.append({"case": case} | measure(mask, reference.array, reference.spacing_mm))
     return findings, rows
 
 

@@ -22,6 +22,7 @@ from numbers import Real
 from pathlib import Path
 from statistics import fmean, pstdev, stdev
 
+from seg_lib.data.clinical_table import escaped
 from seg_lib.errors import InputError
 from seg_lib.files import write_text
 
@@ -40,7 +41,8 @@ def write_case_table(path: str | Path, rows: Iterable[Row]) -> None:
         path: the CSV; whole or not there at all.
         rows: one mapping per case with ID, Dice, IoU, HD, or with the names of
             ``evaluation.evaluate_cases``: case, dice, iou, hd_mm. Optional: Avr (otherwise the
-            Dice), and Report, a text that becomes the last column.
+            Dice), and Report, a text that becomes the last column. What a spreadsheet would take
+            for a formula gets an apostrophe, which ``read_case_table`` takes off.
 
     Raises:
         InputError: no rows, a value missing or not finite; names the case.
@@ -56,7 +58,8 @@ def write_case_table(path: str | Path, rows: Iterable[Row]) -> None:
     table.writerow(["no", "ID", *NUMBERS, *report])
     for number, case in enumerate(cases):
         values = [f"{case[name]:.3f}" for name in NUMBERS]
-        table.writerow([number, case["ID"], *values, *[case.get(name, "") for name in report]])
+        name, *told = (escaped(case.get(column)) for column in ("ID", *report))
+        table.writerow([number, name, *values, *told])
     for name, summary in {"Avr": fmean, "Std": pstdev}.items():
         values = [f"{summary([case[column] for case in cases]):.3f}" for column in NUMBERS]
         table.writerow([name, "-", *values, *["" for _ in report]])
@@ -102,7 +105,9 @@ def read_case_table(path: str | Path) -> tuple[list[dict], dict[str, dict[str, f
             raise InputError(
                 f"{path}, line {number}: {len(cells)} cells under {len(columns)} columns; fix it."
             )
-        texts = dict(zip(columns, (cell.strip() for cell in cells), strict=True))
+        # without the apostrophe that ``escaped`` puts before a formula
+        cells = [cell[1:] if escaped(cell[1:]) == cell else cell for cell in map(str.strip, cells)]
+        texts = dict(zip(columns, cells, strict=True))
         values = {
             name: _number(texts[name], f"{path}, line {number}, {name}")
             for name in NUMBERS

@@ -14,7 +14,7 @@ from torch import nn
 
 from seg_lib import evaluation
 from seg_lib.classification import classification_summary, write_subtypes
-from seg_lib.course.profiles import Settings, settings
+from seg_lib.course.profiles import settings
 from seg_lib.errors import InputError, Interrupted
 from seg_lib.files import write_text
 from seg_lib.model_card import write_card
@@ -126,14 +126,9 @@ def dice_line(name: str, summary: dict[str, Any]) -> str:
     )
 
 
-def load_slices(data: Path, work: Path, sizes: Settings, seed: int) -> Any:
-    """Train, val and test slices of the size of the lesson."""
-    return slices2d_parts(data, work, sizes.size, seed)
-
-
 TASKS = {
     "slices2d": Task(
-        load_slices,
+        lambda data, work, sizes, seed: slices2d_parts(data, work, sizes.size, seed),
         train_slices,
         score_on_slices,
         predict_by_slices,

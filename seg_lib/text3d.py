@@ -184,10 +184,13 @@ def score_noted(
 
 
 def score_on_noted(model: TextGuided, parts: Parts, sizes: Settings) -> dict[str, list]:
-    """Rows of the network with the notes, and with the notes of other patients, on the test."""
-    test = parts[2]
-    notes = [volume.case.note for volume in test]
-    return {
-        "network": score_noted(model, test, notes, sizes),
-        "note of another patient": score_noted(model, test, notes[1:] + notes[:1], sizes),
-    }
+    """Rows of the test with the notes and, where it has several patients, with those of others."""
+    test, cases = parts[2], [volume.case for volume in parts[2]]
+    rows = {"network": score_noted(model, test, [case.note for case in cases], sizes)}
+    if len({case.patient for case in cases}) > 1:
+        others = [
+            next(c.note for c in cases[n:] + cases[:n] if c.patient != case.patient)
+            for n, case in enumerate(cases)
+        ]
+        rows["note of another patient"] = score_noted(model, test, others, sizes)
+    return rows

@@ -13,6 +13,7 @@ import base64
 import copy
 import dataclasses
 import importlib.util
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -183,7 +184,9 @@ class SliceViewer:
         view, scan = self.view, self.scan
         shown = (pane for pane in panes or self.panes if pane.view.plane == view.plane)
         values = next(shown).values
-        words = [f"{scan.unit} {values.min():.0f} to {values.max():.0f}"]
+        values = values[abs(values) < math.inf]  # neither NaN nor infinite
+        ends = f"{values.min():.0f} to {values.max():.0f}" if values.size else "of no voxel"
+        words = [f"{scan.unit} {ends}"]
         if not scan.is_slice:
             where = f"{view.plane} slice {view.index + 1} of {self.n_slices}"
             words = [where, position(scan, view), *words]
@@ -230,7 +233,8 @@ class SliceViewer:
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         """What Jupyter shows: the widgets if it can, and always a picture for those who cannot."""
-        from seg_lib.figures import contact_sheet, figure_png
+        from seg_lib.figure_style import figure_png
+        from seg_lib.figures import contact_sheet
 
         sheet = figure_png(contact_sheet(self.scan, window=self.view.window), dpi=100)
         bundle = {"text/plain": repr(self), "image/png": base64.b64encode(sheet).decode("ascii")}

@@ -26,17 +26,18 @@ def in_3d(scan: Scan, window: tuple[float, float]) -> Any:
     Raises:
         InputError: ipyniivue is not installed, or a 2D image.
     """
+    if scan.is_slice:
+        raise InputError("3D: this is a single slice; give a volume.")
     try:
         from ipyniivue import NiiVue, ShowRender
     except ImportError as error:
         raise InputError('3D needs ipyniivue: pip install -e ".[view3d]".') from error
-    if scan.is_slice:
-        raise InputError("3D: this is a single slice; give a volume.")
+    stored = np.nan_to_num(scan.image, nan=-32768).clip(-32768, 32767)  # NaN is black
     masks = {"truth": scan.truth, "prediction": scan.prediction}
     volumes = [
         {
             "name": "image.nii",
-            "data": nifti_bytes(scan, scan.image.clip(-32768, 32767).astype(np.int16)),
+            "data": nifti_bytes(scan, stored.astype(np.int16)),
             "cal_min": window[0],
             "cal_max": window[1],
         }

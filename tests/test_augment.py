@@ -3,6 +3,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from volume_warp import warp_volumes
 
 from seg_lib.data.augment import (
     Warp,
@@ -10,7 +11,6 @@ from seg_lib.data.augment import (
     augmented_copies,
     slice_augmentation,
     warp_batch,
-    warp_volumes,
 )
 from seg_lib.data.cases import Case, read_cases
 from seg_lib.errors import InputError

@@ -2,14 +2,9 @@
 
 import numpy as np
 import pytest
+from unseeing import central_component, centre_ellipsoid
 
-from seg_lib import baselines
-from seg_lib.baselines import (
-    centre_ellipsoid,
-    mean_prior,
-    threshold_baseline,
-    tune,
-)
+from seg_lib.baselines import inside_lungs, mean_prior, threshold_baseline, tune
 from seg_lib.errors import InputError
 from seg_lib.metrics import dice
 
@@ -109,15 +104,13 @@ def test_inside_lungs_is_air_in_the_body_with_what_it_encloses():
     hu[8:10, 8:10] = 30  # a nodule in it
     lungs = np.zeros((20, 20), bool)
     lungs[5:15, 5:15] = True
-    assert np.array_equal(baselines.inside_lungs(hu, -400), lungs)
+    assert np.array_equal(inside_lungs(hu, -400), lungs)
     volume = np.stack([hu, hu], 2)
-    assert np.array_equal(baselines.inside_lungs(volume, -400), np.stack([lungs, lungs], 2))
+    assert np.array_equal(inside_lungs(volume, -400), np.stack([lungs, lungs], 2))
 
 
 def test_central_component_is_the_one_nearest_to_the_middle():
     bright = np.zeros((9, 9), bool)
     bright[0:3, 0:3] = bright[5, 5:9] = True
-    assert np.argwhere(baselines.central_component(bright)).tolist() == [
-        [5, c] for c in range(5, 9)
-    ]
-    assert not baselines.central_component(np.zeros((4, 4))).any()
+    assert np.argwhere(central_component(bright)).tolist() == [[5, c] for c in range(5, 9)]
+    assert not central_component(np.zeros((4, 4))).any()

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from seg_lib.data.cases import CASES_CSV, Case, pair_by_name, read_cases, split_cases, write_cases
+from seg_lib.data.case_rules import pair_by_name
+from seg_lib.data.cases import CASES_CSV, Case, read_cases, split_cases, write_cases
 from seg_lib.errors import DataWarning, InputError
 
 HEADER = "case,patient,image,label,split,note,subtype,spacing_mm\n"

@@ -131,7 +131,7 @@ def spoil_4d(image, label):
         (spoil_page, "web page"),
         (spoil_pointer, "git-LFS"),
         (spoil_empty_file, "empty"),
-        (spoil_4d, "2"),
+        (spoil_4d, r"4D image of size \[48, 48, 10, 2\]"),
     ],
 )
 def test_a_fault_is_found_in_its_case_and_no_other(data, capsys, spoil, message):

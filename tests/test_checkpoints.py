@@ -281,11 +281,12 @@ def test_a_damaged_newest_is_put_aside_and_the_one_before_is_used(tmp_path):
 def test_two_damaged_generations_are_an_error(tmp_path):
     path = tmp_path / "last.safetensors"
     path.write_bytes(b"cut")
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"last\.safetensors: not a whole safetensors file"):
         load_newest(path)
     previous_of(path).write_bytes(b"cut")
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=r"\.safetensors: not a whole safetensors file"):
         load_newest(path)
+    assert path.is_file(), "nothing is put aside where nothing else can be used"
 
 
 def test_a_full_disk_leaves_the_old_checkpoint_whole(tmp_path):

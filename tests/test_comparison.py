@@ -2,6 +2,7 @@
 
 import pytest
 
+from seg_lib import comparison
 from seg_lib.comparison import (
     cost_table,
     over_seeds,
@@ -64,6 +65,16 @@ def test_pairs_are_tested_on_the_same_cases_and_corrected():
     assert lines["b - c"]["p"] == 1 and lines["b - c"]["p after Holm"] == 1
     ordered = [line["p after Holm"] for line in pair_table(RESULT, "same samples")]
     assert ordered == sorted(ordered)
+
+
+def test_a_p_after_holm_is_never_below_the_one_before(monkeypatch):
+    """0.02 of three questions is 0.06; 0.021 of the two left would be 0.042."""
+    found = {"difference": 0.0, "low": 0.0, "high": 0.0, "n_groups": 8}
+    ps = iter([0.9, 0.02, 0.021])  # a - b, a - c, b - c
+    monkeypatch.setattr(comparison, "paired_difference", lambda *_: found | {"p": next(ps)})
+    lines = pair_table(RESULT, "same samples")
+    assert [line["pair"] for line in lines] == ["a - c", "b - c", "a - b"]
+    assert [line["p after Holm"] for line in lines] == pytest.approx([0.06, 0.06, 0.9])
 
 
 def test_cost_table():

@@ -194,6 +194,21 @@ def test_contours_of_another_patient(tmp_path, series, image):
     assert "0815" not in str(caught.value) and "4711" not in str(caught.value)
 
 
+def test_a_series_of_another_patient_gets_no_mask(tmp_path, series, image, capsys):
+    """Asked for by the function and on the command line; the contours lie in the image."""
+    data = make_rtstruct({"GTV-1": [square(-17.5, -28.5, 45, 4)]}, patient="0815")
+    data.save_as(tmp_path / "rs.dcm", enforce_file_format=True)
+    mask = tmp_path / "mask.nii.gz"
+    with pytest.raises(InputError, match="of another patient"):
+        rtstruct_to_mask(tmp_path / "rs.dcm", image, "GTV-1", mask, series_dir=series)
+    words = ["dicom-to-nifti", series, tmp_path / "out.nii.gz", "--roi", "GTV-1"]
+    words += ["--rtstruct", tmp_path / "rs.dcm", "--mask-out", mask]
+    assert cli.main([*map(str, words)]) == 1
+    assert "of another patient" in capsys.readouterr().err
+    assert not mask.exists()
+    assert rtstruct_to_mask(tmp_path / "rs.dcm", image, "GTV-1", mask).sum() == 16
+
+
 def test_contours_in_another_frame_of_reference(series):
     data = make_rtstruct({"GTV-1": []}, frame=f"{ROOT}44")
     with pytest.raises(InputError, match="drawn on another image"):

@@ -98,6 +98,15 @@ def test_patches_go_to_the_device_of_the_network(monkeypatch, guided, volumes, s
     assert contrastive.retrieval(model, with_notes(volumes), TINY.patch)["image_to_text"] == 1
 
 
+def test_retrieval_by_hand(monkeypatch, guided, volumes):
+    """Both images are nearest to the first text; to each text its own image is the nearest."""
+    model = contrastive.Aligner(guided)
+    points = torch.tensor([[1.0, 0.0], [1.0, 0.1]]), torch.eye(2)
+    monkeypatch.setattr(model, "forward", lambda *_: points)
+    found = contrastive.retrieval(model, with_notes(volumes)[:2], TINY.patch)
+    assert found == {"image_to_text": 0.5, "text_to_image": 1.0, "n": 2, "chance": 0.5}
+
+
 def test_retrieval_of_points_that_know_nothing_is_chance(monkeypatch, guided, volumes):
     model = contrastive.Aligner(guided)
     chance = torch.Generator().manual_seed(0)

@@ -2,13 +2,13 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 from seg_lib import costs
-from seg_lib.models import build_model
 
 
 def test_a_convolution_by_hand():
@@ -38,10 +38,32 @@ def test_frozen_weights_do_not_count():
     assert costs.parameters(model) == 0
 
 
-def test_a_step_takes_time_in_both_precisions():
-    model = build_model("resnet18_unet")
-    for precision in ("no", "bf16"):
-        assert costs.step_seconds(model, (2, 1, 32, 32), precision, steps=1) > 0
+class Watched(nn.Module):
+    """A network that notes in which precision it is called."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.seen = nn.Conv2d(1, 1, 1), []
+
+    def forward(self, image):
+        logits = self.layer(image)
+        self.seen.append((torch.is_autocast_enabled("cpu"), logits.dtype))
+        return logits
+
+
+@pytest.mark.parametrize(
+    ("precision", "as_seen"), [("no", (False, torch.float32)), ("bf16", (True, torch.bfloat16))]
+)
+def test_a_step_is_the_median_of_those_after_two_that_warm_up(monkeypatch, precision, as_seen):
+    """In half precision only where it was asked for; each step moves the weights."""
+    took = [50.0, 40.0, 3.0, 1.0, 9.0]
+    clock = iter(s for i, seconds in enumerate(took) for s in (100.0 * i, 100.0 * i + seconds))
+    monkeypatch.setattr(costs, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    model = Watched()
+    before = model.layer.weight.detach().clone()
+    assert costs.step_seconds(model, (2, 1, 8, 8), precision, steps=3) == 3.0
+    assert model.seen == [as_seen] * 5
+    assert not torch.equal(model.layer.weight, before)
 
 
 @pytest.mark.parametrize("precision", ["no", "fast"])

@@ -283,6 +283,57 @@ def shuffles_what_came_in(patients, shares, seed):
     return {share: set(patients[: round(share * len(patients))]) for share in shares}
 
 
+def missing_by_the_first_gap(z_mm):
+    z_mm = sorted(z_mm)
+    gap = z_mm[1] - z_mm[0]
+    pairs = zip(z_mm, z_mm[1:], strict=False)
+    return [a + n * gap for a, b in pairs for n in range(1, round((b - a) / gap))]
+
+
+def both_by_name(train, test, patient_of):
+    first, second = ({case.split("_")[0] for case in part} for part in (train, test))
+    return first & second
+
+
+def split_by_name(patients, n_test):
+    return SOLUTIONS["03b"]({case: case.split("_")[0] for case in patients}, n_test)
+
+
+def divided_by_two(query, key, value):
+    return SOLUTIONS["07a"](query * np.sqrt(query.shape[1]) / 2, key, value)
+
+
+def softmax_over_queries(query, key, value):
+    weights = np.exp(query @ key.T / np.sqrt(query.shape[1]))
+    return weights / weights.sum(axis=0) @ value
+
+
+def windows_of_a_broken_step(n, window, overlap):
+    return 1 + max(0, int(np.ceil((n - window) / (window * (1 - overlap)))))
+
+
+def counted_from_zero(mask):
+    numbers = map(int, SOLUTIONS["18a"](mask).split())
+    return " ".join(str(number - (i % 2 == 0)) for i, number in enumerate(numbers))
+
+
+def score_with(error):
+    def final_score(rows):
+        each = [
+            1 - row["dice"] + sum(error(row[size], row[f"{size}_true"]) for size in "dv")
+            for row in rows
+        ]
+        return np.mean(each) / 3
+
+    return final_score
+
+
+def generous(labels):
+    if np.abs(np.rint(labels) - labels).max() > 0.1:
+        raise ValueError("no whole number")
+    return np.rint(labels).astype(np.uint8)
+
+
 WRONG = [
     ("00a", (-600, 900), "middle of the window"),
     ("00a", (-2100, 900), "twice as wide"),
@@ -421,7 +472,60 @@ WRONG = [
     ("20b", lambda labels: np.rint(labels).astype(np.uint8), "probability"),
     ("20b", np.rint, "astype"),
     ("20c", lambda case, channel: f"{case}_{channel}.nii.gz", "four digits"),
+    ("00b", lambda mask: int(np.median(np.flatnonzero(mask.any((0, 1))))), "should be 5"),
+    ("01c", missing_by_the_first_gap, "smallest gap is the spacing"),
+    ("02b", both_by_name, "look up their patients"),
+    ("02c", lambda p, k: [int(name[1:]) % k for name in p], "The folds have"),
+    ("02c", lambda p, k: list(map(str, SOLUTIONS["02c"](p, k))), "does not exist"),
+    ("03b", split_by_name, "is in both parts"),
+    ("07a", lambda q, k, v: SOLUTIONS["07a"](q * np.sqrt(q.shape[1]), k, v), "not divided by √d"),
+    ("07a", divided_by_two, "With d = 9"),
+    ("07a", softmax_over_queries, "weights over all keys sum to 1"),
+    ("07b", 64, "neighbours only"),
+    ("07b", 16, "count it once"),
+    ("08a", (36, 1296), "third direction"),
+    ("08a", (216, 216), "at every token"),
+    ("08b", lambda image, p: image.reshape(-1, p * p), "before the last reshape"),
+    ("08b", lambda image, p: SOLUTIONS["08b"](image.T, p), "not one square patch"),
+    ("09a", 16, "the question is equal time"),
+    ("09a", 21, "fewer epochs, not more"),
+    ("09b", lambda p: [min(1, value * len(p)) for value in p], "Bonferroni"),
+    ("09b", lambda p: sorted(SOLUTIONS["09b"](p)), "order in which they came"),
+    ("10a", lambda positives, by_chance: positives, "may hold lesion too"),
+    ("10a", lambda positives, by_chance: positives + by_chance, "not positive on purpose"),
+    ("10b", lambda mb, gb=24, reserved=1: 1000 * gb // mb, "need their GB first"),
+    ("10b", lambda mb, gb=24, reserved=1: 1000 * (gb - reserved) / mb, "Whole patches only"),
+    ("10b", lambda mb, gb=24, reserved=1: 23_000 // mb, "an 11 GB card"),
+    ("10c", lambda: [(2, 2, 2)] * 4, "7.1 times longer than wide"),
+    ("10c", lambda: [(2, 2, 2), *[(2, 2, 1)] * 3], "z is halved while"),
+    ("11a", lambda n, window, overlap: -(-n // window), "shorter than a window"),
+    ("11a", windows_of_a_broken_step, "steps of 19"),
+    ("11b", lambda mask, share=0.5: SOLUTIONS["11b"](mask, share + 1e-6), "Half counts"),
+    ("11b", lambda mask, share=0.5: SOLUTIONS["11b"](mask), "share 0.01"),
+    ("11c", lambda shape=(512, 512, 400), n=2: np.prod(shape) * 4e-9, "there are image, logits"),
+    ("11c", lambda shape=(512, 512, 400), n=2: np.prod(shape) * 4e-9 * (1 + n), "of the blending"),
+    ("18a", counted_from_zero, "has the number 1, not 0"),
+    ("18a", lambda mask: SOLUTIONS["18a"](mask.ravel("K")), "down the columns"),
+    ("18b", score_with(lambda p, g: max(abs(p - g) / g, 1)), "source means min"),
+    ("18b", score_with(lambda p, g: abs(p - g) / g), "never above 1"),
+    ("18b", lambda rows: SOLUTIONS["18b"](rows) * len(rows), "Take the mean"),
+    ("18c", 0.25, "how large is the large one"),
+    ("18c", 1.75, "same volume error"),
+    ("20b", generous, "A label of 0.95 became"),
+    ("20c", lambda case, channel: f"{case}_000{channel}.nii.gz", "four digits"),
+    ("21a", np.pi / 4, "share of the box"),
+    ("21a", 1.0, "corners are no nodule"),
+    ("21b", lambda found, share: SOLUTIONS["21b"](found > 0, 1), "all that is not 0"),
+    ("21b", lambda found, share: SOLUTIONS["21b"](found, 0.5), "comes as an argument"),
+    ("21b", lambda *a: np.array(SOLUTIONS["21b"](*a))[[1, 0, 3, 2]], "gives rows first"),
+    ("21b", lambda *a: np.add(SOLUTIONS["21b"](*a), (0, 0, 1, 1)), "belongs to the box"),
+    ("21c", {"more epochs", "no prompt"}, "answers another question"),
+    ("21c", {"no prompt"}, "3 missing"),
 ]
+
+
+def test_every_exercise_knows_a_mistake():
+    assert {id_ for id_, _, _ in WRONG} == EXERCISES.keys()
 
 
 @pytest.mark.parametrize(("id_", "answer", "hint"), WRONG)

@@ -1,7 +1,10 @@
 """Records, figures and phantoms of a lesson."""
 
+import ast
 import json
 import math
+import shutil
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,8 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
+import seg_lib.data
 from seg_lib.course import Lesson
-from seg_lib.course.lesson import METRICS_FILE
+from seg_lib.course.lesson import METRICS_FILE, _phantom_version
 from seg_lib.course.profiles import settings
 from seg_lib.errors import InputError
 
@@ -149,6 +153,41 @@ def test_a_phantom_is_made_once_for_each_choice(lesson, monkeypatch):
     assert len({first, *others}) == 5
     monkeypatch.setattr("seg_lib.course.lesson._phantom_version", lambda: "newer")
     assert lesson.phantom("lung2d") != first
+
+
+def imported_data_modules(path):
+    """Names of the modules of `seg_lib.data` that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "seg_lib.data":
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.removeprefix("seg_lib.data.")
+        elif isinstance(node, ast.Import):
+            yield from (alias.name.removeprefix("seg_lib.data.") for alias in node.names)
+
+
+def test_the_version_of_a_phantom_changes_with_every_module_that_makes_it(tmp_path, monkeypatch):
+    """With each phantom*.py, what these import of `seg_lib.data`, and what that imports."""
+    data, seen = tmp_path / "data", set()
+    data.mkdir()
+    for path in Path(seg_lib.data.__file__).parent.glob("*.py"):
+        shutil.copy(path, data)
+    monkeypatch.setattr("seg_lib.course.lesson.__file__", str(tmp_path / "course" / "lesson.py"))
+    before, left = _phantom_version(), list(data.glob("phantom*.py"))
+    while left:
+        path = left.pop()
+        if path in seen or not path.is_file():  # of another part of the library, or not ours
+            continue
+        seen.add(path)
+        left += [data / f"{name}.py" for name in imported_data_modules(path)]
+        source = path.read_text()
+        path.write_text(source + "\n# changed\n")
+        assert _phantom_version() != before, path.name
+        path.write_text(source)
+        assert _phantom_version() == before
+    assert {"phantom.py", "notes.py", "nifti_header.py", "clinical_table.py"} <= {
+        path.name for path in seen
+    }
 
 
 def test_another_hospital_has_its_own_phantom(lesson, monkeypatch):

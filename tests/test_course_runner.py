@@ -175,7 +175,7 @@ def test_no_number_is_not_lesson_00(tmp_path, only):
 
 def test_the_committed_lessons_are_found_from_any_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="no folder notebooks/ here or above"):
         course_command("laptop", None, 1, check=True)
     with pytest.raises(InputError, match="--only and --jobs are for a run, not for --check"):
         course_command("laptop", "04", 1, check=True)
@@ -256,12 +256,10 @@ def run_one(tmp_path, *cells, time_limit_s=60, **changes):
 
 def test_the_time_limit_is_for_the_whole_notebook_and_all_its_processes(tmp_path):
     helper = f"import subprocess, sys, time\nsubprocess.Popen(['{sys.executable}', '-c', "
-    helper += "'import time; time.sleep(77.5)'])\ntime.sleep(60)"
-    begin = time.monotonic()
+    helper += "'import time; time.sleep(3577.5)'])\ntime.sleep(3600)"
     run = run_one(tmp_path, "import time; time.sleep(1)", helper, time_limit_s=4)
     assert run.fault == "stopped at its time limit of 4 s in code cell 4 of 4."
-    assert time.monotonic() - begin < 12
-    left = [p for p in psutil.process_iter(["cmdline"]) if "time.sleep(77.5)" in str(p.info)]
+    left = [p for p in psutil.process_iter(["cmdline"]) if "time.sleep(3577.5)" in str(p.info)]
     assert left == []
 
 

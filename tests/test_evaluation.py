@@ -9,6 +9,7 @@ from PIL import Image
 from seg_lib.data.nifti import read_image, write_image, write_mask
 from seg_lib.errors import InputError
 from seg_lib.evaluation import evaluate_cases, evaluate_folders, summarise
+from seg_lib.lesions import lesion_columns
 from seg_lib.metrics import case_metrics
 
 SPACING = (1.0, 1.0, 2.0)
@@ -36,7 +37,8 @@ def five_cases():
 def test_a_row_is_the_case_and_its_metrics():
     rows = evaluate_cases(five_cases())
     assert [row["dice"] for row in rows] == [1.0, 0.5, 0.0, 0.0, 1.0]
-    expected = case_metrics(box(2), box(4), SPACING)
+    pair = (box(2), box(4), SPACING)
+    expected = case_metrics(*pair) | lesion_columns(*pair)
     assert rows[1] == {"case": "half", "patient": "p", **expected}
     numbers = [value for row in rows for value in row.values() if not isinstance(value, str)]
     assert all(map(math.isfinite, numbers))
@@ -60,6 +62,8 @@ def test_the_summary_by_hand():
         "both_empty": 1,
         "missed": 1,
         "false_alarm": 1,
+        "lesions": 3,
+        "lesions_found": 2,
     }
     found = summary["dice"]
     assert found["mean"] == pytest.approx(0.5)
@@ -68,7 +72,8 @@ def test_the_summary_by_hand():
     assert found["mean_without_both_empty"] == pytest.approx(1.5 / 4)  # what nnU-Net would print
     assert (found["n"], found["n_patients"]) == (5, 4)
     assert 0 <= found["low"] < 0.5 < found["high"] <= 1
-    assert set(summary) == {"counts", *case_metrics(box(2), box(2), SPACING)}
+    metrics = case_metrics(box(2), box(2), SPACING)
+    assert set(summary) == {"counts", *metrics, "false_alarms", "lesion_recall"}
 
 
 def test_missing_a_lesion_makes_every_mean_worse():
@@ -194,9 +199,8 @@ def test_png_folders_with_255_or_1(tmp_path):
     png(tmp_path / "truth" / "a.png", reference * 255)
     png(tmp_path / "predictions" / "a.png", box(2)[:, :, 2])
     (row,) = evaluate_folders(tmp_path / "predictions", tmp_path / "truth", spacing_mm=(0.7, 0.7))
-    assert row == {"case": "a", "patient": "a"} | case_metrics(
-        box(2)[:, :, 2], reference, (0.7, 0.7)
-    )
+    pair = (box(2)[:, :, 2], reference, (0.7, 0.7))
+    assert row == {"case": "a", "patient": "a"} | case_metrics(*pair) | lesion_columns(*pair)
     assert row["dice"] == 0.5
 
 
@@ -205,6 +209,7 @@ def test_png_folders_with_255_or_1(tmp_path):
     [
         (np.array([[0, 1], [2, 0]], np.uint8), "values 0, 1, 2"),
         (np.array([[0, 1], [255, 0]], np.uint8), "values 0, 1, 255"),
+        (np.array([[0, 1000], [300, 0]], np.uint16), "more than 8 bits"),  # clipped: 0 and 255
         (np.zeros((3, 2), np.uint8), "size of the reference"),
     ],
 )
@@ -213,6 +218,22 @@ def test_png_that_is_no_mask_of_that_size_is_refused(tmp_path, mask, message):
     png(tmp_path / "predictions" / "a.png", mask)
     with pytest.raises(InputError, match=message):
         evaluate_folders(tmp_path / "predictions", tmp_path / "truth")
+
+
+@pytest.mark.parametrize("colour", [(200, 0, 0), (255, 255, 255)], ids=["red", "white"])
+def test_a_mask_with_a_palette_scores_as_the_plain_one(tmp_path, colour):
+    """The file holds 0 and 1, and says in which colours to show them."""
+    png(tmp_path / "truth" / "a.png", box(4)[:, :, 2])
+    png(tmp_path / "plain" / "a.png", box(2)[:, :, 2])
+    coloured = Image.fromarray(box(2)[:, :, 2])
+    coloured.putpalette((0, 0, 0, *colour))
+    (tmp_path / "coloured").mkdir()
+    coloured.save(tmp_path / "coloured" / "a.png")
+    with Image.open(tmp_path / "coloured" / "a.png") as stored:
+        assert stored.mode == "P"
+    rows = evaluate_folders(tmp_path / "coloured", tmp_path / "truth")
+    assert rows == evaluate_folders(tmp_path / "plain", tmp_path / "truth")
+    assert rows[0]["dice"] == 0.5
 
 
 def test_a_broken_png_is_refused(tmp_path):

@@ -2,17 +2,23 @@
 
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
 
 from seg_lib import cli, export
-from seg_lib.checkpoints import load_checkpoint, save_checkpoint
+from seg_lib.checkpoints import load_checkpoint, load_weights, save_checkpoint
+from seg_lib.data.nifti import read_image
 from seg_lib.data.phantom import make_phantom
+from seg_lib.data.volumes import Preparation
 from seg_lib.errors import InputError
 from seg_lib.export import logits_of_bundle, to_monai_bundle, to_onnx
+from seg_lib.inference import SlidingWindow, predict_volume
 from seg_lib.model_card import card, write_card
 from seg_lib.models import build_model
+from seg_lib.multitask_inference import predict_multitask
+from seg_lib.slice_inference import predict_slicewise
 from seg_lib.tasks import TASKS
 from seg_lib.trained import load_trained, predict_files, push_to_hub
 
@@ -57,6 +63,20 @@ def run(request, tmp_path_factory):
     return request.param, run_of(request.param, tmp_path_factory.mktemp(request.param))
 
 
+def predicted_by_hand(network, folder, volume):
+    """Without ``seg_lib.trained`` and the tasks: build, load, and run what the lessons run."""
+    about, patch = RUNS[network], (32, 32, 16)
+    model = build_model(network, **about["sizes"])
+    load_weights(model, folder / "best.safetensors")
+    model.eval()
+    how = Preparation(window=tuple(WINDOW), box="all", margin_mm=5.0)
+    if about["task"] == "slices2d":
+        return predict_slicewise(model, volume, tuple(WINDOW), 64)
+    if about["task"] == "pancreas":
+        return predict_multitask(model, volume, how, patch)[0]
+    return predict_volume(model, volume, how, SlidingWindow(patch))
+
+
 def test_one_line_loads_and_predicts(run, tmp_path):
     network, folder = run
     trained = load_trained(folder)
@@ -67,6 +87,9 @@ def test_one_line_loads_and_predicts(run, tmp_path):
     assert fault is None
     alone, listed = (tmp_path / name for name in ("mask.nii.gz", case.image.name))
     assert alone.read_bytes() == listed.read_bytes()
+    stored = np.asarray(nib.as_closest_canonical(nib.load(alone)).dataobj)
+    assert np.array_equal(stored, predicted_by_hand(network, folder, read_image(case.image)))
+    assert 0 < np.count_nonzero(stored) < stored.size
 
 
 def test_onnx_gives_the_same_logits_for_any_batch(run, tmp_path):

@@ -9,20 +9,11 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
+from seg_lib.charts import dice_by_size, dice_strip, hu_histogram, loss_curve, markdown_table
 from seg_lib.errors import InputError
 from seg_lib.evaluation import bootstrap_interval
-from seg_lib.figures import (
-    contact_sheet,
-    dice_by_size,
-    dice_strip,
-    figure_png,
-    grid_of_images,
-    hu_histogram,
-    loss_curve,
-    markdown_table,
-    overlay_panel,
-    save_figure,
-)
+from seg_lib.figure_style import figure_png, save_figure
+from seg_lib.figures import contact_sheet, grid_of_images, overlay_panel
 from seg_lib.rendering import PREDICTION, TRUTH
 
 

@@ -136,3 +136,17 @@ def test_the_answers_of_the_hackathon_are_right():
     told = [f"{value:.3g}" for value in right]
     assert answers("hackathon_two_days") == [*told, "the third", "none", "cannot tell"]
     assert read_rules(FOLDER / "rules.yml")["max_submissions"] == 3
+
+
+NUMBERS = re.compile(r"\b(?:10\.\d{4,5}/[\w./()-]*\w|\d{4}\.\d{5})\b")
+
+
+def test_every_work_that_is_cited_stands_in_the_references_once():
+    found = NUMBERS.findall((FOLDER / "references.md").read_text())
+    assert len(found) == len(set(found)) > 40
+    places = [*REPOSITORY.glob("seg_lib/**/*.py"), *REPOSITORY.glob("benchmarks/*.py")]
+    places += [book.path for book in find_notebooks(REPOSITORY / "notebooks")]
+    for path in places:
+        for line in path.read_text().splitlines():
+            cited = NUMBERS.findall(line) if re.search(r"arxiv|doi", line, re.I) else []
+            assert set(cited) <= set(found), f"{path.name}: {line.strip()}"

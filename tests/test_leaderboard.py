@@ -182,6 +182,21 @@ def test_without_a_reference_nothing_is_scored(tmp_path, capsys):
     assert not (tmp_path / "b.html").exists()
 
 
+@pytest.mark.parametrize("fault", ["labels found: 0, 2", "cut short"])
+def test_a_broken_reference_is_the_fault_of_no_team(reference, tmp_path, fault):
+    save(tmp_path / "teams" / "one", {"a": 4, "b": 4})
+    broken = reference / "b.nii.gz"
+    if fault == "cut short":
+        broken.write_bytes(broken.read_bytes()[:-12])
+    else:
+        image = nib.load(broken)
+        twos = np.asarray(image.dataobj) * np.uint8(2)
+        nib.save(nib.Nifti1Image(twos, image.affine, image.header), broken)
+    with pytest.raises(InputError, match=rf"reference.b\.nii\.gz: .*{fault}"):
+        write_leaderboard(tmp_path / "teams", tmp_path / "b.html", reference)
+    assert not (tmp_path / "b.html").exists()
+
+
 def test_nothing_to_rank(reference, tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         write_leaderboard(tmp_path / "nowhere", tmp_path / "b.html", reference)

@@ -266,6 +266,8 @@ def test_contrastive_loss_by_hand():
     text = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
     value = contrastive_alignment_loss(image, text, temperature=1.0)
     assert value.item() == pytest.approx(math.log(1 + math.exp(-1)), rel=1e-6)
+    colder = contrastive_alignment_loss(torch.eye(2), torch.eye(2), temperature=0.5)
+    assert colder.item() == pytest.approx(0.126928, abs=1e-6)  # log(1 + exp(-2)): softmax(2, 0)
     swapped = contrastive_alignment_loss(image, text.flip(0), temperature=1.0)
     assert swapped.item() == pytest.approx(1 + math.log(1 + math.exp(-1)), rel=1e-6)
 
@@ -333,6 +335,15 @@ def test_wrong_shapes_elsewhere_are_refused():
         contrastive_alignment_loss(torch.zeros(2, 3), torch.zeros(3, 2))
     with pytest.raises(InputError, match=r"\(2, 3\).*\(3,\)"):
         multitask_loss(torch.tensor(0.0), torch.zeros(2, 3), torch.zeros(3).long())
+
+
+@pytest.mark.parametrize("label", [3, -1, -100])
+def test_a_class_that_is_none_is_refused(label):
+    """Torch leaves a case of class -100 out of the mean without a word."""
+    classes = torch.tensor([0, label])
+    said = f"values from {min(0, label)} to {max(0, label)}.* know only 0 to 2"
+    with pytest.raises(InputError, match=said):
+        multitask_loss(torch.tensor(0.0), torch.zeros(2, 3), classes)
 
 
 def test_module_does_not_import_monai():

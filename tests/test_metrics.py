@@ -242,6 +242,18 @@ def test_case_metrics_are_the_single_metrics(shape):
     )
 
 
+def test_case_metrics_of_a_missed_voxel_by_hand():
+    """12 x 10 x 12 mm: the diagonal is sqrt(144 + 100 + 144) mm. And 0.5 is 0.5 off everywhere."""
+    reference = np.zeros((12, 10, 6), np.uint8)
+    reference[4, 5, 2] = 1
+    doubt = np.full(reference.shape, 0.5)
+    values = case_metrics(np.zeros_like(reference), reference, (1, 1, 2), probability=doubt)
+    for name in ("hd_mm", "hd95_mm", "hd95_pooled_mm"):
+        assert values[name] == pytest.approx(19.6977, abs=1e-4)
+    assert values["rmse"] == 0.5 and values["dice"] == 0 and values["volume_error"] == 1
+    assert values["reference_volume_ml"] == pytest.approx(0.002)
+
+
 def test_case_metrics_measure_the_surfaces_once(monkeypatch):
     calls = []
 

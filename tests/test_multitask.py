@@ -16,6 +16,8 @@ from seg_lib.data.case_rules import Case
 from seg_lib.data.cases import read_cases
 from seg_lib.data.mixing import Mixing
 from seg_lib.data.subtyped_patches import (
+    LESION,
+    PANCREAS,
     SubtypedPatches,
     class_weights,
     lesion_patch,
@@ -24,7 +26,7 @@ from seg_lib.data.subtyped_patches import (
 from seg_lib.data.volumes import Place, Preparation, Prepared
 from seg_lib.errors import InputError
 from seg_lib.multitask_inference import one_lesion, subtype_probabilities
-from seg_lib.multitask_scores import atlas
+from seg_lib.multitask_scores import atlas, score_case
 from seg_lib.run_log import read_history
 from seg_lib.steps import deep_supervision, multitask_step
 from seg_lib.training import load_checkpoint
@@ -89,7 +91,49 @@ def test_training_from_the_command_line(run, capsys):
     assert lines[0] == "Names,Subtype" and len(lines) == 1 + results["network"]["dice"]["n"]
     [row] = read_history(run)["history"]
     assert row["score"] == pytest.approx((row["dice"] + row["lesion_dice"] + row["macro_f1"]) / 3)
-    assert 0 <= row["pseudo_dice"] <= 1
+
+
+def prepared(label, subtype):
+    """A row of voxels with these labels."""
+    shape = (len(label), 1, 1)
+    case = Case(f"c{subtype}", f"p{subtype}", "x.nii.gz", subtype=str(subtype))
+    place = Place(shape, tuple(map(slice, shape)))
+    label = np.array(label, np.uint8).reshape(shape)
+    image = np.zeros(shape, np.float32)
+    return Prepared(image, label, place, (1.0, 1.0, 1.0), case, Preparation(box="all"))
+
+
+def test_the_pseudo_dice_pools_voxels_and_the_score_is_the_mean_of_its_parts(monkeypatch):
+    """Of the lesion 3 voxels of 4 and 4 are shared, then 1 of 2 and 2; of the pancreas all."""
+    volumes = [prepared([1, 2, 2, 2, 2, 0], 0), prepared([1, 2, 2, 0], 1)]
+    answers = [prepared(found, 0).label for found in ([1, 2, 2, 2, 0, 2], [1, 2, 0, 2])]
+    named = np.array([0.6, 0.3, 0.1])  # subtype 0 for both: F1 of 2/3, 0 and 0
+    monkeypatch.setattr(multitask, "sliding_window", lambda *_: None)
+    monkeypatch.setattr(multitask, "one_lesion", lambda _: answers.pop(0))
+    monkeypatch.setattr(multitask, "subtype_probabilities", lambda *_: named)
+    parts = {"dice": (8 / 10 + 4 / 6) / 2, "lesion_dice": (6 / 8 + 2 / 4) / 2, "macro_f1": 2 / 9}
+    pooled = {"pseudo_dice": (1 + 2 / 3) / 2}  # and not (1 + (6 / 8 + 2 / 4) / 2) / 2
+    answers *= 2
+    row = multitask.multitask_validation(volumes, (16, 16, 8))(None)
+    assert row == pytest.approx(parts | pooled | {"score": sum(parts.values()) / 3})
+    del parts["macro_f1"]
+    row = multitask.multitask_validation(volumes, (16, 16, 8), classify=False)(None)
+    assert row == pytest.approx(parts | pooled | {"score": sum(parts.values()) / 2})
+
+
+def test_a_case_is_scored_by_hand(tmp_path):
+    """Pancreas and lesion are found to the voxel, but one of the lesion's is called pancreas."""
+    truth = np.zeros((12, 8, 4), np.uint8)
+    truth[2:6, 3, 1], truth[6:8, 3, 1] = PANCREAS, LESION
+    image = nib.Nifti1Image(truth, np.diag([1.0, 1.0, 2.0, 1.0]))
+    image.set_sform(image.affine, 1)
+    image.set_qform(image.affine, 1)
+    nib.save(image, tmp_path / "c.nii.gz")
+    found = truth.copy()
+    found[6, 3, 1] = PANCREAS
+    row = score_case(Case("c", "p", "x.nii.gz", label=tmp_path / "c.nii.gz"), found)
+    expected = {"dice": 1, "label1_dice": 8 / 9, "lesion_dice": 2 / 3, "lesion_ml": 0.004}
+    assert {name: row[name] for name in expected} == pytest.approx(expected)
 
 
 def test_prediction_writes_labels_and_a_line_of_subtype(run, phantoms, tmp_path):
@@ -220,8 +264,6 @@ def test_the_step_is_segmentation_plus_weighted_cross_entropy():
     smooth = 0.95 * truth + 0.05 / 3
     wrong = -(smooth * F.log_softmax(subtypes, 1)).sum(1)
     expected = (0.3 * wrong[0] + 0.6 * wrong[1]) / 2
-    head = multitask_step(model, batch, segment=False)["loss"]
-    torch.testing.assert_close(head, expected)
     both = multitask_step(model, batch)["loss"]
     torch.testing.assert_close(both, expected + deep_supervision(logits, label))
 

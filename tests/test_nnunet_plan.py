@@ -19,8 +19,8 @@ from nnunet_toys import (
     write_toy,
 )
 
-from seg_lib.data.cases import read_cases
-from seg_lib.data.nifti import read_image
+from seg_lib.data.cases import Case, read_cases
+from seg_lib.data.nifti import read_image, write_image, write_mask
 from seg_lib.data.volumes import prepare
 from seg_lib.errors import InputError
 from seg_lib.models import build_model
@@ -115,6 +115,18 @@ def test_a_plan_is_written_for_people(toy, tmp_path):
     assert len(json.loads((tmp_path / "dataset_fingerprint.json").read_text())["shapes"]) == len(
         cases
     )
+
+
+@pytest.mark.filterwarnings("ignore:.*every voxel is 0")
+def test_shapes_are_of_the_box_that_is_not_0_and_of_the_whole_image_where_all_is(tmp_path):
+    cases = []
+    for number, hu in enumerate(np.zeros((2, 6, 5, 4), np.float32)):
+        hu[1:4, 2:4, 3] = -number  # the first image is 0 everywhere
+        image, label = tmp_path / f"{number}.nii.gz", tmp_path / f"{number}_label.nii.gz"
+        write_image(image, hu, np.eye(4))
+        write_mask(label, np.arange(hu.size).reshape(hu.shape) == 0, read_image(image))
+        cases.append(Case(f"c{number}", f"p{number}", image, label))
+    assert fingerprint(cases).shapes == [(6, 5, 4), (3, 2, 1)]
 
 
 def test_bad_input(toy):

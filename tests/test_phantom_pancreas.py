@@ -12,8 +12,8 @@ from seg_lib.data.cases import CASES_CSV, read_cases
 from seg_lib.data.check_data import check_data
 from seg_lib.data.nifti import read_image, read_mask
 from seg_lib.data.nnunet_layout import read_dataset
-from seg_lib.data.phantom import lung_slice, make_phantom, pancreas_volume
-from seg_lib.data.phantom_pancreas import COUNTS, part_of
+from seg_lib.data.phantom import lung_slice, make_phantom
+from seg_lib.data.phantom_pancreas import COUNTS, pancreas_volume, part_of
 from seg_lib.errors import InputError
 from seg_lib.files import sha256_of
 from seg_lib.metrics import dice, macro_f1

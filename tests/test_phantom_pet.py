@@ -79,7 +79,14 @@ def test_pet_alone_does_not_outline_the_nodules(drawn):
     assert hot_elsewhere >= 3
 
 
-@pytest.mark.parametrize("words", [{"size": (8, 8, 8)}, {"patient": -1}, {"seed": -1}])
-def test_numbers_out_of_range_are_refused(words):
-    with pytest.raises(InputError):
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ({"size": (8, 8, 8)}, r"size \(8, 8, 8\): lung3d needs 3 whole number"),
+        ({"patient": -1}, "patient -1: give a whole number of at least 0"),
+        ({"seed": -1}, "seed -1: give a whole number of at least 0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(words, says):
+    with pytest.raises(InputError, match=says):
         lung_pet(**words)

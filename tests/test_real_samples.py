@@ -9,7 +9,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from seg_lib.data.cases import Case, pair_by_name, read_cases, split_cases, write_cases
+from seg_lib.data.case_rules import pair_by_name
+from seg_lib.data.cases import Case, read_cases, split_cases, write_cases
 from seg_lib.data.check_data import check_data
 from seg_lib.data.manifests import read_manifest
 from seg_lib.data.nifti import read_image, read_mask, write_image, write_mask

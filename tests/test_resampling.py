@@ -87,11 +87,16 @@ def test_two_thousand_draws_of_three_hundred_cases_are_quick():
 
 
 @pytest.mark.parametrize(
-    ("values", "groups"),
-    [([], None), ([0.1, np.nan], None), ([[0.1], [0.2]], None), ([0.1, 0.2], ["a"])],
+    ("values", "groups", "says"),
+    [
+        ([], None, "0 values; .* not empty"),
+        ([0.1, np.nan], None, "2 values; they must be a list of finite numbers"),
+        ([[0.1], [0.2]], None, "2 values; they must be a list"),
+        ([0.1, 0.2], ["a"], "2 values in 1 groups"),
+    ],
 )
-def test_values_that_cannot_be_resampled_are_refused(values, groups):
-    with pytest.raises(InputError):
+def test_values_that_cannot_be_resampled_are_refused(values, groups, says):
+    with pytest.raises(InputError, match=says):
         bootstrap_interval(values, groups)
 
 

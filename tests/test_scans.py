@@ -94,6 +94,7 @@ def test_floats_from_0_to_1_are_grey_values():
     scan = open_scan(np.array([[0.0, 0.5], [0.25, 1.0]], np.float32))
     assert scan.unit == "grey"
     assert sorted(scan.image.ravel()) == [0.0, 63.75, 127.5, 255.0]
+    assert open_scan(np.array([[0.0, np.nan], [0.25, 1.0]], np.float32)).unit == "grey"
 
 
 def test_predictions_may_be_probabilities(hu):

@@ -22,10 +22,12 @@ from seg_lib.data.nifti import read_image, read_mask, write_image, write_mask
 from seg_lib.errors import InputError
 from seg_lib.rle import rle_decode, rle_encode
 from seg_lib.submission import (
+    SCORES,
     check_submission,
     official_score,
     score_case,
     score_submission,
+    score_to_csv,
     write_submission,
 )
 from seg_lib.submission_archive import submitted_files
@@ -579,8 +581,19 @@ def test_the_organiser_is_told_of_his_own_faults(team, tmp_path):
     with pytest.raises(InputError, match="holds no masks"):
         check_submission(team, tmp_path / "nothing")
     broken = save(tmp_path / "broken", {"a": TRUTH["a"] * 2})
-    with pytest.raises(InputError, match="broken"):
-        check_submission(team, broken)
+    for _ in range(2):
+        with pytest.raises(InputError, match="broken"):
+            check_submission(team, broken)
+        (team / "a.nii.gz").unlink(missing_ok=True)  # what is missing is looked for afterwards
+
+
+def test_a_case_named_like_a_formula_is_text_in_the_scores(tmp_path):
+    masks = {"=1+1": TRUTH["a"], "b": TRUTH["b"]}
+    reference, team = (save(tmp_path / name, masks) for name in ("reference", "team"))
+    score_to_csv(team, reference, None, tmp_path / "scores.csv")
+    table = pd.read_csv(tmp_path / "scores.csv")
+    assert list(table) == ["case", *SCORES]
+    assert table.case.tolist() == ["'=1+1", "b"]
 
 
 # --- rules and commands ---------------------------------------------------------------------------

@@ -110,7 +110,9 @@ def test_padded_prediction_is_the_plain_one_on_its_own_grid(tmp_path):
     mask = predictions.predict_padded(Bright(), volume, (-1000.0, 400.0), 64)
     assert np.array_equal(mask, volume.array >= -300)
     larger = dataclasses.replace(volume, array=volume.array[:40])
-    assert predictions.predict_padded(Bright(), larger, (-1000.0, 400.0), 32).shape == (40, 61, 8)
+    for size in (32, 48):  # smaller than both sides; between them, so that one side gets air
+        mask = predictions.predict_padded(Bright(), larger, (-1000.0, 400.0), size)
+        assert np.array_equal(mask, larger.array >= -300)
 
 
 def test_a_network_of_one_size_and_native_pixels_sees_a_larger_slice_window_by_window(tmp_path):

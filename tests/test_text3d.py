@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -11,6 +12,7 @@ from made_up_runs import made_phantoms, trained_run
 
 from seg_lib import cli, text3d, text_inference, volumes3d
 from seg_lib.course.profiles import Settings, settings
+from seg_lib.data.case_rules import Case
 from seg_lib.errors import DataWarning, InputError, Interrupted
 from seg_lib.inference import SlidingWindow, foreground_of
 from seg_lib.training import load_checkpoint, load_weights
@@ -25,8 +27,27 @@ def phantoms(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def run(phantoms, tmp_path_factory):
-    return trained_run("text3d", TINY, phantoms, tmp_path_factory)
+def began():
+    """Folder of a training -> the weights with which it began."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def run(phantoms, began, tmp_path_factory):
+    """Its trainings leave zeros in the network, as if the last epoch had been the worst."""
+    fit = text3d.fit
+
+    def watched(model, step, batches, config, folder, *more, **others):
+        began[folder] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        found = fit(model, step, batches, config, folder, *more, **others)
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.zero_()
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text3d, "fit", watched)
+        return trained_run("text3d", TINY, phantoms, tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +64,8 @@ def volume(phantoms):
 
 def test_training_from_the_command_line(run):
     results = json.loads((run / "results.json").read_text())
-    assert results["network"]["dice"]["n"] == results["note of another patient"]["dice"]["n"] == 1
+    assert list(results) == ["network"], "there is one patient to test, and no other"
+    assert results["network"]["dice"]["n"] == 1
     tensors, about = load_checkpoint(run / "best.safetensors")
     assert (about["task"], about["language_model"]) == ("text3d", "language_model")
     assert (run / "language_model" / "config.json").exists()
@@ -55,13 +77,37 @@ def test_training_from_the_command_line(run):
     }  # nothing of the language model
 
 
-def test_step_three_begins_with_the_image_only_network(run):
+def test_step_three_begins_with_the_image_only_network(run, began):
     first = json.loads((run / "image_only" / "history.json").read_text())
     second = json.loads((run / "history.json").read_text())
     assert (len(first["history"]), len(second["history"])) == (1, 2)
     before, after = (load_checkpoint(p / "best.safetensors")[0] for p in (run / "image_only", run))
+    assert list(began) == [run / "image_only", run]
+    kept = before.keys() - {"mean", "spread"}  # these two are set by the notes
+    assert all(torch.equal(began[run][name], before[name]) for name in kept)
+    assert any(not torch.equal(began[run / "image_only"][name], before[name]) for name in kept)
     listening = [name for name in before if ".listen." in name or name.startswith("encoder")]
     assert any(not torch.equal(before[name], after[name]) for name in listening)
+
+
+def test_nobody_is_judged_with_a_note_of_his_own_for_that_of_another(monkeypatch):
+    told = []
+    monkeypatch.setattr(text3d, "score_noted", lambda _, __, notes, ___: told.append(list(notes)))
+
+    def scored(*patients):
+        cases = [
+            Case(f"c{n}", patient, "x.nii.gz", note=f"note {n} of {patient}")
+            for n, patient in enumerate(patients)
+        ]
+        told.clear()
+        return text3d.score_on_noted(None, ([], [], [SimpleNamespace(case=c) for c in cases]), TINY)
+
+    assert list(scored("p1", "p1", "p2")) == ["network", "note of another patient"]
+    assert told == [
+        ["note 0 of p1", "note 1 of p1", "note 2 of p2"],
+        ["note 2 of p2", "note 2 of p2", "note 0 of p1"],
+    ]
+    assert list(scored("p1", "p1")) == ["network"]
 
 
 def test_a_training_stopped_in_its_first_step_goes_on(phantoms, tmp_path):

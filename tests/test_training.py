@@ -519,10 +519,14 @@ def test_two_runs_never_share_a_folder(tmp_path):
         train(network(), batches=AugmentedBatches(), config=TrainConfig(epochs=1), out_dir=tmp_path)
 
 
-def test_a_read_only_folder_is_named(tmp_path):
+@pytest.mark.parametrize("in_the_way", ["file", "lock"])
+def test_a_folder_that_cannot_be_written_is_named(tmp_path, in_the_way):
     target = tmp_path / "runs"
-    target.write_text("a file where the folder should be")
-    with pytest.raises((InputError, OSError), match="runs"):
+    if in_the_way == "file":
+        target.write_text("a file where the folder should be")
+    else:
+        (target / ".lock").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"runs: cannot be written \(.+\); choose another folder"):
         train(network(), batches=AugmentedBatches(), config=TrainConfig(epochs=1), out_dir=target)
 
 

@@ -84,14 +84,3 @@ def test_sizes_that_do_not_fit(sizes, message):
 def test_an_image_of_another_size_is_refused():
     with pytest.raises(InputError, match=r"for images of \(64, 64\) pixels and got \(96, 64\)"):
         build_model("unetr", **SMALL)(torch.rand(1, 1, 96, 64))
-
-
-def test_einops_is_asked_for_by_name(monkeypatch):
-    import monai.networks.nets
-
-    def refuse(*args, **kwargs):
-        raise ImportError("einops is missing")
-
-    monkeypatch.setattr(monai.networks.nets, "UNETR", refuse)
-    with pytest.raises(InputError, match="pip install einops"):
-        build_model("unetr", **SMALL)

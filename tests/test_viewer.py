@@ -15,6 +15,7 @@ from PIL import Image
 
 import seg_lib.viewer
 from seg_lib.data.hu import HU_WINDOWS
+from seg_lib.data.nifti import Volume
 from seg_lib.errors import InputError
 from seg_lib.panes import canvas_bytes
 from seg_lib.rendering import (
@@ -80,6 +81,22 @@ def test_caption_says_slice_millimetres_values_and_lesion(viewer):
     assert viewer.caption().endswith("· 2 lesions")
 
 
+def test_voxels_that_are_no_numbers_are_black_and_not_counted(chest):
+    hu, truth, _ = chest
+    hu[::2, :, 6], hu[1, 1, 6] = np.nan, np.inf
+    hu[:, :, 7] = np.nan
+    viewer = SliceViewer(hu, truth, spacing=(0.8, 0.8, 2.5))
+    seen = hu[:, :, 6][np.isfinite(hu[:, :, 6])]
+    assert f"· HU {seen.min():.0f} to {seen.max():.0f} · lesion 1 of 2" in viewer.caption()
+    viewer.change(overlay="none")
+    brightest = decoded(viewer.frame())[50:-50, 50:-50].max(axis=(0, 2))
+    assert brightest.min() < 20 < 60 < brightest.max()  # of each column; every second is black
+    viewer.change(index=7)
+    assert "· HU of no voxel · " in viewer.caption()
+    assert decoded(viewer.frame())[50:-50, 50:-50].max() == 0
+    assert "nan" not in viewer.alt_text() + repr(viewer)
+
+
 def test_next_lesion_goes_up_and_comes_round(viewer):
     seen = []
     for step in (viewer.next_lesion, viewer.next_lesion, viewer.previous_lesion):
@@ -112,22 +129,22 @@ def test_another_plane_opens_where_one_stands(viewer):
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("wrong", "says"),
     [
-        {"index": 24},
-        {"index": -1},
-        {"plane": "coronal", "index": 32},
-        {"plane": "oblique"},
-        {"overlay": "dots"},
-        {"show": "nothing"},
-        {"window": "liver"},
-        {"window": (100, -100)},
-        {"overlay": "heat map"},
+        ({"index": 24}, "axial slice 24: choose 0 to 23"),
+        ({"index": -1}, "axial slice -1: choose 0 to 23"),
+        ({"plane": "coronal", "index": 32}, "coronal slice 32: choose 0 to 31"),
+        ({"plane": "oblique"}, "plane 'oblique': choose axial"),
+        ({"overlay": "dots"}, "overlay 'dots': choose outline"),
+        ({"show": "nothing"}, "show 'nothing': choose both"),
+        ({"window": "liver"}, "window 'liver': choose one of lung"),
+        ({"window": (100, -100)}, "second value must be above the first"),
+        ({"overlay": "heat map"}, "heat map: the prediction is a mask"),
     ],
 )
-def test_a_wrong_change_is_refused_and_changes_nothing(viewer, wrong):
+def test_a_wrong_change_is_refused_and_changes_nothing(viewer, wrong, says):
     before = viewer.view
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match=says):
         viewer.change(**wrong)
     assert viewer.view == before
     viewer.change(index=6)
@@ -431,24 +448,34 @@ def test_grey_images_get_grey_levels(monkeypatch):
 # NiiVue, the optional third dimension.
 
 
-def test_the_scan_goes_to_niivue_on_its_own_grid(viewer, monkeypatch):
+def test_the_scan_goes_to_niivue_on_its_own_grid(chest, monkeypatch):
     pytest.importorskip("ipyniivue", reason="ipyniivue is not installed: seg-lib[view3d]")
     monkeypatch.setattr(seg_lib.viewer, "widgets_can_display", lambda: True)
+    hu, truth, prediction = chest
+    affine = np.diag([0.8, 0.8, 2.5, 1.0])
+    affine[:3, 3] = (-120, 35, 400)
+    hu[3, 4, 5] = np.nan
+    viewer = SliceViewer(Volume(hu, affine, affine, SHAPE, Path("ct")), truth, prediction)
     widget = viewer.in_3d()
     assert widget.opts.is_radiological_convention, "left and right as in SliceViewer"
     shown = widget.volumes
     assert [volume.name for volume in shown] == ["image.nii", "truth.nii", "prediction.nii"]
-    image, truth, _ = (nib.Nifti1Image.from_bytes(bytes(volume.data)) for volume in shown)
-    assert np.allclose(image.affine, np.diag([0.8, 0.8, 2.5, 1]))
-    assert np.array_equal(truth.get_fdata() > 0, viewer.scan.truth)
-    assert np.array_equal(image.get_fdata(), viewer.scan.image.astype(np.int16))
+    image, labels, _ = (nib.Nifti1Image.from_bytes(bytes(volume.data)) for volume in shown)
+    assert np.allclose(image.affine, affine) and np.allclose(labels.affine, affine)
+    assert np.array_equal(labels.get_fdata() > 0, truth)
+    hu[3, 4, 5] = -32768  # what is no number is black, as in SliceViewer
+    assert np.array_equal(image.get_fdata(), hu.astype(np.int16))
 
 
 def test_a_large_volume_is_thinned_and_stays_in_its_place():
-    scan = open_scan(np.zeros((400, 161, 160)), spacing=(0.5, 1.0, 2.0))
+    affine = np.diag([0.5, 1.0, 2.0, 1.0])
+    affine[:3, 3] = (-120, 35, 400)
+    hu = np.zeros((400, 161, 160), np.float32) - 1000
+    scan = open_scan(Volume(hu, affine, affine, hu.shape, Path("ct")))
     image = nib.Nifti1Image.from_bytes(nifti_bytes(scan, scan.image.astype(np.int16)))
     assert image.shape == (134, 81, 160)
     assert image.header.get_zooms() == (1.5, 2.0, 2.0)
+    assert image.affine[:3, 3].tolist() == [-120, 35, 400]
 
 
 def test_without_niivue_or_a_person_it_says_what_to_do(viewer, monkeypatch):
@@ -459,5 +486,5 @@ def test_without_niivue_or_a_person_it_says_what_to_do(viewer, monkeypatch):
     with pytest.raises(InputError, match="view3d"):
         viewer.in_3d()
     flat = SliceViewer(viewer.scan.image[:, :, 6].T)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="this is a single slice; give a volume"):
         flat.in_3d()

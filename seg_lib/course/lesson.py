@@ -148,6 +148,6 @@ def _show(text: str, data: dict, metadata: dict | None = None) -> None:
 
 
 def _phantom_version() -> str:
-    """Eight digits that change with the code that draws: no old phantom for a new lesson."""
-    sources = sorted((Path(__file__).parents[1] / "data").glob("phantom*.py"))
+    """Eight digits that change with `seg_lib.data`, which draws: no old phantom in a new lesson."""
+    sources = sorted((Path(__file__).parents[1] / "data").glob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]

@@ -16,7 +16,7 @@ FLOORS = {
     "Data": {"data"},
     "Models": {"models"},
     "Judging": {"losses", "surfaces", "diameters", "metrics", "tables", "rle", "resampling"}
-    | {"classification"},
+    | {"classification", "lesions"},
     "Doing": {"steps", "schedules", "run_log", "checkpoints", "model_card", "runs", "training"}
     | {"slice_inference", "postprocessing", "inference", "processes", "baselines", "evaluation"}
     | {"pretraining", "costs", "comparison", "small_llama", "text_inference", "contrastive"}
@@ -25,7 +25,7 @@ FLOORS = {
     | {"interval_charts", "less_data"}
     | {"viewer", "viewer_widgets", "viewer_niivue", "trained", "export"}
     | {"course", "slices2d", "volumes3d", "tasks", "text3d", "doctor", "cli", "__main__"}
-    | {"conversion_commands", "data_commands", "manifest_commands", "course_commands", "preflight"}
+    | {"data_commands", "manifest_commands", "course_commands", "preflight"}
     | {"submission_archive", "submission_rules", "submission", "leaderboard"}
     | {"cluster", "schedulers", "predictions"}
     | {"multitask", "multitask_scores"},

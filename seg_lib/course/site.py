@@ -96,17 +96,17 @@ def _pages(root: Path, notebooks: Sequence[CourseNotebook], repository: str) -> 
     library = {page.title: page for page in library_pages(root / "seg_lib")}
     lessons = []
     for notebook in notebooks:
-        lesson, modules = _lesson(notebook, repository), _modules(notebook, library)
+        lesson, modules = _lesson(notebook.path, repository), _modules(notebook, library)
         lessons.append(replace(lesson, body=lesson.body + _links("Library", modules)))
         for module in modules:
             taught = _links(f"Lesson {notebook.number}", [lesson])
             library[module.title] = replace(module, body=library[module.title].body + taught)
-    names = sorted(path.name for path in root.glob("notebooks/guides/*.md"))
-    guides = [f"notebooks/guides/{name}" for name in names]
+    files = sorted(root.glob("notebooks/guides/*"))
+    guides = [f"notebooks/guides/{p.name}" for p in files if p.suffix in (".md", ".ipynb")]
     teaching = [_text(path, root, TEACHING) for path in guides if path != TERMS]
     glossary = [_text(path, root, GLOSSARY) for path in guides if path == TERMS]
-    for found in glossary:
-        lessons = [replace(page, body=with_glossary(page, found)) for page in lessons]
+    for part in (lessons, teaching) if glossary else ():
+        part[:] = [replace(page, body=with_glossary(page, *glossary)) for page in part]
     project = [_text(path, root, PROJECT) for path in DOCUMENTS if (root / path).is_file()]
     modules = list(library.values())
     return [*lessons, *glossary, *teaching, _library(modules), *modules, *project]
@@ -127,37 +127,38 @@ def _links(title: str, pages: Sequence[Page]) -> str:
     return f"<p>{title}: {links}</p>" if links else ""
 
 
-def _lesson(notebook: CourseNotebook, repository: str) -> Page:
+def _lesson(path: Path, repository: str) -> Page:
     """A lesson with what its published run took, and the links that open it elsewhere."""
     import nbformat
 
-    content = read_notebook(notebook.path)
+    content = read_notebook(path)
     try:
         nbformat.validate(content)
     except nbformat.ValidationError as error:
         why = error.message.splitlines()[0]
-        raise InputError(f"{notebook.path}: not a valid notebook ({why}); restore it.") from error
-    title, stamp = title_of(content) or notebook.name, content["metadata"].get(STAMP)
+        raise InputError(f"{path}: not a valid notebook ({why}); restore it.") from error
+    title, stamp = title_of(content) or path.stem, content["metadata"].get(STAMP)
     facts = []
     if stamp:
         facts = [f"{stamp['seconds']:.0f} s", f"{stamp['peak_mb'] / 1000:.1f} GB of memory"]
-    for service, address in launch_links(repository, notebook.path).items():
+    for service, address in launch_links(repository, path).items():
         facts.append(f'<a class="launch" href="{address}">Open in {service}</a>')
     line = f'<p class="facts">{" · ".join(facts)}</p>' if facts else ""
     body = notebook_body(nbformat.reads(json.dumps(content), as_version=4))
     body = body.replace("</h1>", f"</h1>{line}", 1)
-    path, source = f"lessons/{notebook.path.stem}.html", f"notebooks/{notebook.path.name}"
-    return Page(path, title, LESSONS, body, source)
+    return Page(f"lessons/{path.stem}.html", title, LESSONS, body, f"notebooks/{path.name}")
 
 
 def _text(path: str, root: Path, group: str) -> Page:
-    """A Markdown file as a page; comments of its source are left out."""
+    """A Markdown file, without comments of its source, or a notebook that is no lesson."""
+    place = f"guides/{Path(path).stem}.html"
+    if path.endswith(".ipynb"):
+        return replace(_lesson(root / path, ""), path=place, group=group, source=path)
     text = re.sub(r"<!--.*?-->\n?", "", (root / path).read_text(encoding="utf-8"), flags=re.DOTALL)
     title = re.search(r"^# +(.+)$", text, re.MULTILINE)
     label = DOCUMENTS.get(path) or (title[1] if title else Path(path).stem)
-    folder = "guides" if path.startswith("notebooks/") else "project"
-    name = path.removesuffix(".md").split("/")[-1] if folder == "guides" else label
-    return Page(f"{folder}/{_slug(name)}.html", label, group, markdown_html(text), path)
+    place = place if path.startswith("notebooks/") else f"project/{_slug(label)}.html"
+    return Page(place, label, group, markdown_html(text), path)
 
 
 def _slug(name: str) -> str:

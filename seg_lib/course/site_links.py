@@ -81,9 +81,8 @@ def contents(body: str) -> str:
     """A list of the headings of second order, if there are enough of them to need one."""
     found = re.findall(r'<h2 id="([^"]*)">(.*?)</h2>', body, re.DOTALL)
     items = "".join(f'<li><a href="#{part}">{text}</a></li>' for part, text in found)
-    if len(found) < 3:
-        return ""
-    return f'<nav class="contents" aria-label="On this page"><ul>{items}</ul></nav>'
+    listed = f'<nav class="contents" aria-label="On this page"><ul>{items}</ul></nav>'
+    return listed if len(found) > 2 else ""
 
 
 class _Sections(HTMLParser):

@@ -23,7 +23,7 @@ from seg_lib.data.cases import Case, write_cases
 from seg_lib.data.pictures import read_png, read_png_mask, save_png
 from seg_lib.errors import InputError
 
-CONTROLS = 5  # the elastic field is smooth between 5 x 5 points
+CONTROLS = 5  # along each axis: the elastic field is smooth between 5 x 5 (x 5) points
 TRIES = 3  # draws before a slice whose lesion keeps vanishing is left as it is
 
 
@@ -157,11 +157,11 @@ def warp_batch(
     beside = torch.tensor([2 * across / image.shape[3], 2 * down / image.shape[2]])
     beside = grid + beside.to(grid.device)
     moved = F.grid_sample(label.to(image.dtype), beside, mode="nearest", align_corners=False)
-    return _change_greys(warped, generator, warp), moved.to(label.dtype)
+    return change_greys(warped, generator, warp), moved.to(label.dtype)
 
 
-def _change_greys(image: Tensor, generator: torch.Generator, warp: Warp) -> Tensor:
-    """Contrast, brightness and noise, one draw an image; in place, ``image`` is ours."""
+def change_greys(image: Tensor, generator: torch.Generator, warp: Warp) -> Tensor:
+    """Contrast, brightness and noise, one draw an image (B, C, …); in place, and returned."""
     one_an_image = (image.shape[0], *[1] * (image.ndim - 1))
     contrast = 1 + warp.contrast * torch.randn(one_an_image, generator=generator)
     sigma = warp.noise * torch.rand(one_an_image, generator=generator)
@@ -198,12 +198,17 @@ def _sampling_grid(shape: torch.Size, generator: torch.Generator, warp: Warp) ->
 
 
 @functools.cache
+def cubic(n: int) -> Tensor:
+    """(5, n): how much each of n pixels along an axis looks at each control point."""
+    points = torch.eye(CONTROLS)[None, :, :, None]
+    return F.interpolate(points, (n, 1), mode="bicubic", align_corners=False)[0, :, :, 0]
+
+
+@functools.cache
 def _looks_at(n: int) -> Tensor:
     """What each of n pixels looks at: the control points (bicubic), one, its place in [-1, 1]."""
-    points = torch.eye(CONTROLS)[None, :, :, None]
-    bicubic = F.interpolate(points, size=(n, 1), mode="bicubic", align_corners=False)[0, :, :, 0]
     place = (2 * torch.arange(n) + 1) / n - 1
-    return torch.cat([bicubic, torch.ones(1, n), place[None]]).T.contiguous()
+    return torch.cat([cubic(n), torch.ones(1, n), place[None]]).T.contiguous()
 
 
 @functools.cache
@@ -211,38 +216,3 @@ def _columns(n: int) -> Tensor:
     """What the columns look at, for x and y in turn, so that the product is the grid as it is."""
     twice = torch.einsum("nk,ab->aknb", _looks_at(n), torch.eye(2))
     return twice.reshape(2 * (CONTROLS + 2), 2 * n)
-
-
-def warp_volumes(
-    image: Tensor, label: Tensor, generator: torch.Generator, warp: Warp | None = None
-) -> tuple[Tensor, Tensor]:
-    """The same for patches of volumes: turned in the axial plane, mirrored along x, y and z.
-
-    Args:
-        image: (B, C, X, Y, Z) float in [0, 1].
-        label: (B, 1, X, Y, Z) integers.
-        generator: of the random numbers, on the CPU.
-        warp: how far to go; nothing is bent, and ``label_offset`` is along x and y.
-
-    Returns:
-        Image (trilinear) and label (nearest) of the same shapes and types; outside is 0.
-    """
-    warp = warp or Warp()
-    b, _, *shape = image.shape
-    angle = (2 * torch.rand(b, generator=generator) - 1) * math.radians(warp.rotation_deg)
-    zoom = torch.exp(warp.scale * torch.randn(b, generator=generator))
-    mirrored = torch.rand(b, 3, generator=generator) < 0.5
-    sign = 1 - 2 * (mirrored & warp.flips).float()
-    cos, sin = zoom * angle.cos(), zoom * angle.sin()
-    # Rows and columns of torch's grid are z, y, x of an array stored (X, Y, Z): last axis first.
-    matrix = torch.zeros(b, 3, 4)
-    matrix[:, 0, 0] = zoom * sign[:, 2]
-    matrix[:, 1, 1], matrix[:, 1, 2] = cos * sign[:, 1], sin * sign[:, 0] * shape[0] / shape[1]
-    matrix[:, 2, 1], matrix[:, 2, 2] = -sin * sign[:, 1] * shape[1] / shape[0], cos * sign[:, 0]
-    matrix[:, :, 3] = 2 * warp.shift * torch.randn(b, 3, generator=generator)
-    grid = F.affine_grid(matrix, [b, 1, *shape], align_corners=False).to(image.device)
-    warped = F.grid_sample(image, grid, padding_mode="zeros", align_corners=False)
-    along_x, along_y = warp.label_offset
-    beside = grid + torch.tensor([0.0, 2 * along_y / shape[1], 2 * along_x / shape[0]]).to(grid)
-    moved = F.grid_sample(label.to(image.dtype), beside, mode="nearest", align_corners=False)
-    return _change_greys(warped, generator, warp), moved.to(label.dtype)

@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
+from seg_lib.data.augment import CONTROLS, cubic
 from seg_lib.errors import InputError
 
-CONTROLS = 5  # the elastic field is smooth between 5 x 5 x 5 points
 MOVES = ("elastic", "rotation", "scaling")
 GREYS = ("noise", "blur", "brightness", "contrast", "low_resolution", "gamma_inverted", "gamma")
 STEPS = (*MOVES, *GREYS)
@@ -174,13 +174,6 @@ def sampling_grid(
     grid = F.affine_grid(matrix, [len(matrix), 1, *shape], align_corners=False)
     if field.any():
         for n in shape:
-            field = torch.tensordot(field, _cubic(n), dims=([2], [0]))  # X, Y, Z in turn go last
+            field = torch.tensordot(field, cubic(n), dims=([2], [0]))  # X, Y, Z in turn go last
         grid = grid + field.flip(1).permute(0, 2, 3, 4, 1)
     return grid
-
-
-@functools.cache
-def _cubic(n: int) -> Tensor:
-    """(5, n): how much each of n voxels looks at each control point."""
-    points = torch.eye(CONTROLS)[None, :, :, None]
-    return F.interpolate(points, (n, 1), mode="bicubic", align_corners=False)[0, :, :, 0]

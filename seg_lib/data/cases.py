@@ -14,19 +14,9 @@ import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from seg_lib.data.case_rules import SPLITS, Case, check_cases, check_files, first_few, pair_by_name
+from seg_lib.data.case_rules import SPLITS, Case, check_cases, check_files, first_few
 from seg_lib.errors import DataWarning, InputError
 from seg_lib.files import write_text
-
-__all__ = [
-    "CASES_CSV",
-    "Case",
-    "pair_by_name",
-    "read_cases",
-    "split_cases",
-    "with_validation",
-    "write_cases",
-]
 
 CASES_CSV = "cases.csv"
 DATASET_JSON = "dataset.json"  # of nnU-Net

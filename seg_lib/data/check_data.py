@@ -53,8 +53,7 @@ def check_data(folder: str | Path, n_classes: int = 2) -> list[Problem]:
         The problems, those to be fixed first.
     """
     facts = []
-    with warnings.catch_warnings(record=True) as notes:
-        warnings.simplefilter("always", DataWarning)
+    with warnings.catch_warnings(record=True, action="always", category=DataWarning) as notes:
         try:
             cases, n_classes = cases_of(folder, n_classes)
         except InputError as fault:
@@ -98,8 +97,7 @@ def _problem(case: str, message: str, must_fix: bool) -> Problem:
 def _check_case(case: Case, n_classes: int) -> tuple[list[Problem], Facts | None]:
     """Read one case as training would; its warnings are notes, its refusal must be fixed."""
     problems, fact = [], None
-    with warnings.catch_warnings(record=True) as notes:
-        warnings.simplefilter("always", DataWarning)
+    with warnings.catch_warnings(record=True, action="always", category=DataWarning) as notes:
         try:
             volume = read_image(case.image)
             problems += _odd_values(case, volume)

@@ -21,7 +21,7 @@ from seg_lib.files import write_text
 MAX_BYTES, MAX_MEMBERS = 32 * 2**20, 1000  # unpacked, and files in an XLSX
 MAX_ROWS, MAX_COLUMNS = 100_000, 500
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
+NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?([eE][+-]?\d+)?")
 
 
 class Cells(NamedTuple):

@@ -17,7 +17,7 @@ import pydicom
 
 from seg_lib.data.case_rules import first_few
 from seg_lib.data.dicom_files import read_folder
-from seg_lib.data.dicom_header import IDENTIFIERS, quiet
+from seg_lib.data.dicom_header import quiet
 from seg_lib.data.dicom_series import LPS_TO_RAS
 from seg_lib.data.nifti import Volume, as_stored, read_image, write_mask
 from seg_lib.errors import DataWarning, InputError
@@ -114,10 +114,9 @@ def check_same_patient(data: pydicom.Dataset, series_dir: str | Path, dst: str |
     """
     pieces, _ = read_folder(series_dir)
     frames = {piece.frame_of_reference for piece in pieces} - {""}
-    for n, tag in enumerate(IDENTIFIERS[:1]):
-        own = str(data.get(tag) or "").strip().lower()
-        if own and any(piece.patient[n] and piece.patient[n] != own for piece in pieces):
-            raise InputError(f"{dst}: the contours are those of another patient ({tag} differs).")
+    own = str(data.get("PatientID") or "").strip().lower()
+    if own and any(piece.patient[0] not in ("", own) for piece in pieces):
+        raise InputError(f"{dst}: the contours are those of another patient (PatientID differs).")
     named = {
         str(roi.get("ReferencedFrameOfReferenceUID", ""))
         for roi in data.get("StructureSetROISequence") or []

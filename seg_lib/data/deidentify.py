@@ -20,8 +20,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 
 from seg_lib.data.clinical_fields import OLD
-from seg_lib.data.deidentify_again import find_again
-from seg_lib.data.deidentify_names import find_names
+from seg_lib.data.deidentify_names import find_again, find_names
 from seg_lib.data.deidentify_pieces import pattern
 from seg_lib.data.deidentify_rules import find_by_rules
 from seg_lib.data.deidentify_tagger import find_by_tagger

@@ -83,8 +83,8 @@ PIECES = dict(lines(PIECES_TEXT))
 PIECES |= {name: "|".join(sorted(WORDS[name.lower()])) for name in ("STREETS", "TLDS", "STATES")}
 
 
-def pattern(text: str) -> re.Pattern:
+def pattern(text: str, pieces: dict[str, str] = PIECES) -> re.Pattern:
     """A pattern with every ``<PIECE>`` replaced, and compiled."""
     while found := re.search(r"<([A-Z]+\d?)>", text):
-        text = text.replace(found[0], PIECES[found[1]])
+        text = text.replace(found[0], pieces[found[1]])
     return re.compile(text)

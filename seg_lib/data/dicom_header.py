@@ -5,8 +5,8 @@ patients apart is read too, and never leaves `dicom_files` and `dicom_series`. T
 C.7.6 (image plane, pixels), C.7.6.16 (enhanced), C.8.2 (CT). Taught in notebook 01.
 """
 
-import contextlib
 import dataclasses
+import functools
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -81,12 +81,8 @@ class Header(NamedTuple):
         return str(self.tags.get("SOPClassUID") or meta)
 
 
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep pydicom's warnings to itself: they quote what stands in the header."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+# Keeps pydicom's warnings to itself: they quote what stands in the header.
+quiet = functools.partial(warnings.catch_warnings, action="ignore")
 
 
 def header_of(stream: BinaryIO) -> Header:

@@ -12,23 +12,9 @@ import re
 from pathlib import Path
 
 from seg_lib.data.clinical_fields import FIELDS, OLD
-from seg_lib.data.clinical_rows import Clinical, Finding, read_clinical
+from seg_lib.data.clinical_rows import Clinical, read_clinical
 from seg_lib.data.clinical_table import read_cells, write_table
 from seg_lib.errors import InputError
-
-__all__ = [
-    "Clinical",
-    "Finding",
-    "contradict",
-    "mirrored_note",
-    "note_to_prompt",
-    "place_in",
-    "read_notes",
-    "read_clinical",
-    "row_to_listing",
-    "row_to_note",
-    "write_notes",
-]
 
 # Three ways to say the same; a missing part leaves its sentence out.
 WORDINGS = (

@@ -34,21 +34,10 @@ from seg_lib.data.phantom_notes import (
     off_calibration,
     patients_with_choice,
 )
-from seg_lib.data.phantom_pancreas import pancreas_volume, write_pancreas
+from seg_lib.data.phantom_pancreas import write_pancreas
 from seg_lib.data.pickles import PATIENTS_CSV
 from seg_lib.errors import InputError
 from seg_lib.files import write_text, written_whole
-
-__all__ = [
-    "CLINICAL_CSV",
-    "NOTES_LOG_CSV",
-    "Phantom",
-    "lung_slice",
-    "lung_volume",
-    "make_phantom",
-    "pancreas_volume",
-    "rough_lung",
-]
 
 # Four slices are at least two patients: train and test.
 FEWEST_CASES = {"lung2d": 4, "lung3d": 1, "thorax_notes": 1, "pancreas": 1}

@@ -63,12 +63,11 @@ def read_png(path: Path, numbers: bool = False) -> np.ndarray:
     """
     first_bytes(path, "an image")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
-                if picture.mode in EIGHT_BITS and max(picture.size) <= MAX_SIDE:
-                    as_is = numbers and picture.mode == "P"
-                    return np.asarray(picture if as_is else picture.convert("L"))
+        no_bombs = warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning)
+        with no_bombs, Image.open(path) as picture:
+            if picture.mode in EIGHT_BITS and max(picture.size) <= MAX_SIDE:
+                as_is = numbers and picture.mode == "P"
+                return np.asarray(picture if as_is else picture.convert("L"))
     except (OSError, SyntaxError, ValueError, *BOMBS) as error:
         raise InputError(f"{path}: cannot be read as an image ({error}); convert again.") from error
     raise InputError(

@@ -33,7 +33,7 @@ Box = tuple[slice, slice, slice]
 class Preparation:
     """How volumes are made ready; the same numbers in training and in prediction."""
 
-    spacing_mm: tuple[float, float, float] | None = None  # None keeps the voxels as they are
+    spacing_mm: tuple[float, float, float] | None = None  # nearly; None keeps the voxels
     window: tuple[float, float] = HU_WINDOWS["nodule"]  # (low, high) HU that become 0 and 1
     box: str = "lungs"  # all, body or lungs; without lungs it is the body
     margin_mm: float = 15.0  # around the box
@@ -65,7 +65,7 @@ class Prepared:
     image: np.ndarray  # (X', Y', Z'), or (C, X', Y', Z') of several, float32 in [0, 1]
     label: np.ndarray | None  # (X', Y', Z') uint8
     place: Place
-    spacing_mm: tuple[float, float, float]  # of the prepared voxels
+    spacing_mm: tuple[float, float, float]  # of the prepared voxels: extent of the box / shape
     case: Case | None = None
     how: Preparation | None = None  # it was made ready
 
@@ -89,10 +89,9 @@ def prepare(volume: Volume, how: Preparation, label: np.ndarray | None = None) -
         )
     cut = volume.array[box]
     spacing = how.spacing_mm or volume.spacing_mm
-    shape = tuple(
-        max(1, round(n * old / new))
-        for n, old, new in zip(cut.shape, volume.spacing_mm, spacing, strict=True)
-    )
+    extent_mm = np.multiply(cut.shape, volume.spacing_mm)
+    shape = tuple(max(1, round(n)) for n in (extent_mm / spacing).tolist())
+    actual = volume.spacing_mm if shape == cut.shape else tuple((extent_mm / shape).tolist())
     low, high = how.window
     if how.cubic:
         cut = cubic_resampled(np.clip(cut, low, high), shape, volume.spacing_mm, spacing)
@@ -102,7 +101,7 @@ def prepare(volume: Volume, how: Preparation, label: np.ndarray | None = None) -
     if label is not None:
         label = resampled(label[box], shape, nearest=True)
     place = Place(volume.array.shape, box)
-    return Prepared(np.ascontiguousarray(image), label, place, tuple(spacing), how=how)
+    return Prepared(np.ascontiguousarray(image), label, place, actual, how=how)
 
 
 def put_back(array: np.ndarray, place: Place, outside: float = 0) -> np.ndarray:

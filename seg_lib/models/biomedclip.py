@@ -160,7 +160,6 @@ def _weights(folder: Path) -> dict[str, Tensor]:
     if (folder / SAFE).is_file():
         return load_file(folder / SAFE)
     weights = torch.load(folder / PICKLED, map_location="cpu", weights_only=True)
-    weights.pop(
-        "text.transformer.embeddings.position_ids", None
-    )  # of older transformers: 0, 1, 2 …
+    # Of older transformers: 0, 1, 2 …
+    weights.pop("text.transformer.embeddings.position_ids", None)
     return weights

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from seg_lib.errors import InputError
+from seg_lib.memory import has_bf16
 from seg_lib.models.hub import why_out_of_reach
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -119,11 +120,8 @@ def _fitting(name: str | Path, config: Any, precision: str, device: str) -> dict
 
     if precision not in PRECISIONS:
         raise InputError(f"precision {precision!r}; choose one of: {', '.join(PRECISIONS)}.")
-    if precision == "auto":
-        precision = "fp32"
-        if device == "cuda":  # fp16 where bf16 would be emulated
-            own = torch.cuda.is_bf16_supported(including_emulation=False)
-            precision = "bf16" if own else "fp16"
+    if precision == "auto":  # fp16 where bf16 would be emulated
+        precision = "fp32" if device != "cuda" else "bf16" if has_bf16("cuda") else "fp16"
     if precision == "4bit" and (device == "cpu" or not importlib.util.find_spec("bitsandbytes")):
         raise InputError(
             "precision '4bit' needs a CUDA device and the package bitsandbytes "

@@ -59,21 +59,16 @@ def build_swin_unetr(
     Source: Hatamizadeh et al. 2022, https://arxiv.org/abs/2201.01266. Taught in notebook 10.
 
     Raises:
-        InputError: features that do not divide by 12, or einops is not installed.
+        InputError: features that do not divide by 12.
     """
     if features % 12:
         raise InputError(
             f"SwinUNETR: {features} features; give a multiple of 12, such as 24 or 48."
         )
-    numbers: dict[str, Any] = {"feature_size": features, "drop_rate": dropout, "use_v2": True}
-    try:
-        from monai.networks.nets import SwinUNETR
+    from monai.networks.nets import SwinUNETR
 
-        return Checked3d(SwinUNETR(in_channels, classes, **numbers), 32)
-    except ImportError as error:
-        raise InputError(
-            f"SwinUNETR needs MONAI and einops: pip install einops ({error})."
-        ) from error
+    numbers: dict[str, Any] = {"feature_size": features, "drop_rate": dropout, "use_v2": True}
+    return Checked3d(SwinUNETR(in_channels, classes, **numbers), 32)
 
 
 def build_segresnet(

@@ -150,8 +150,3 @@ class MultitaskUNet3d(nn.Module):
         """What the head sees: the chosen maps, and the probability of lesion (B, 1, X, Y, Z)."""
         lesion = logits[0].detach().float().softmax(1)[:, -1:]
         return [maps[i] for i in self.stages], lesion
-
-
-def build_multitask_unet3d(**sizes: object) -> MultitaskUNet3d:
-    """Build the network; see ``MultitaskUNet3d`` for its arguments. Taught in lesson 17."""
-    return MultitaskUNet3d(**sizes)

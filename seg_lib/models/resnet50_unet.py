@@ -48,13 +48,8 @@ def build_resnet50_unet(
     """
     import segmentation_models_pytorch as smp  # 1.5 s: only who builds the network pays
 
-    numbers = {
-        "encoder_name": encoder,
-        "in_channels": in_channels,
-        "classes": classes,
-        "decoder_channels": decoder_channels,
-    }
-    build = partial(smp.Unet, **numbers)
+    channels = {"in_channels": in_channels, "decoder_channels": decoder_channels}
+    build = partial(smp.Unet, encoder, classes=classes, **channels)
     if weights is None:
         return build(encoder_weights=None)
     known = smp.encoders.encoders[encoder]["pretrained_settings"]
@@ -63,8 +58,3 @@ def build_resnet50_unet(
     place = {name: known[weights][name] for name in ("repo_id", "revision")}
     found = from_hub(partial(build, encoder_weights=weights), f"{weights} weights", **place)
     return found or build(encoder_weights=None)
-
-
-def build_resnet18_unet(*, encoder: str = "resnet18", **sizes: object) -> nn.Module:
-    """The same U-Net on the smaller ResNet-18 (14.3 M parameters): the one for CPU lessons."""
-    return build_resnet50_unet(encoder=encoder, **sizes)

@@ -25,6 +25,7 @@ Sources: Oh et al. 2024, https://arxiv.org/abs/2311.01908 and github.com/tvseg/M
 """
 
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -227,24 +228,14 @@ def take_batch_norms(network: nn.Module) -> None:
                 setattr(block, name, nn.BatchNorm3d(child.num_features))
 
 
-def build_text_unet3d(
-    *,
-    text_width: int = 4096,
-    in_channels: int = 1,
-    classes: int = 2,
-    features: Sequence[int] = (48, 48, 96, 192, 384),
-    output: str = "half",
-    norm: str = "instance",
-    recompute: bool = False,
-    **fusion: Any,
-) -> TextUNet3d:
+def build_text_unet3d(*, text_width: int = 4096, **sizes: Any) -> TextUNet3d:
     """Build the text-guided 3D U-Net; 21,021,408 parameters as released, for Llama-2-7B.
 
     The release counts 21,486,688: 65,536 more are the learned prompts, which belong to the text
-    encoder here, and 399,744 are in attention that never learned. ``fusion`` goes to ``Fusion``.
+    encoder here, and 399,744 are in attention that never learned. ``sizes`` go to ``TextUNet3d``,
+    and to ``Fusion`` those that are fields of it.
 
     Taught in notebook 15.
     """
-    sizes = {"in_channels": in_channels, "classes": classes, "features": features}
-    how = {"output": output, "fusion": Fusion(**fusion), "norm": norm, "recompute": recompute}
-    return TextUNet3d(text_width=text_width, **sizes, **how)
+    fusion = {field.name: sizes.pop(field.name) for field in fields(Fusion) if field.name in sizes}
+    return TextUNet3d(text_width=text_width, fusion=Fusion(**fusion), **sizes)

@@ -173,8 +173,3 @@ class UNet3d(nn.Module):
         """(B, C, X, Y, Z) -> logits (B, K, X, Y, Z); with deep supervision in training, a list."""
         logits = self.decode(self.encode(image))
         return logits if self.training and self.deep_supervision else logits[0]
-
-
-def build_unet3d(**sizes: object) -> UNet3d:
-    """Build the 3D U-Net; see ``UNet3d`` for its arguments. Taught in notebook 10."""
-    return UNet3d(**sizes)

@@ -81,7 +81,7 @@ def build_unetr(
         spatial_dims: 2 for slices, 3 for volumes.
 
     Raises:
-        InputError: a size that does not divide, or einops is not installed.
+        InputError: a size that does not divide.
 
     Taught in notebook 08.
     """
@@ -91,14 +91,11 @@ def build_unetr(
         raise InputError(
             f"UNETR: {heads} heads do not divide {hidden} features; these do: {', '.join(fitting)}."
         )
+    from monai.networks.nets import UNETR  # 6 s: only who builds the network pays
+
     numbers = {"feature_size": features, "hidden_size": hidden, "num_heads": heads}
     numbers |= {"mlp_dim": mlp or 4 * hidden, "spatial_dims": spatial_dims}
-    try:
-        from monai.networks.nets import UNETR  # 6 s: only who builds the network pays
-
-        network = UNETR(in_channels, classes, sides, **numbers)
-    except ImportError as error:  # MONAI does not install einops by itself
-        raise InputError(f"UNETR needs MONAI and einops: pip install einops ({error}).") from error
+    network = UNETR(in_channels, classes, sides, **numbers)
     for name, weight in network.named_parameters():  # MONAI never uses these; DDP would wait
         weight.requires_grad_("norm_cross_attn" not in name)
     return CheckedUnetr(network, sides)

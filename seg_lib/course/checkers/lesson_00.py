@@ -23,6 +23,7 @@ def _largest_lesion_slice(answer) -> None:
     mask[1:3, 1:3, 2] = 1  # 4 voxels
     mask[0:3, 0:4, 5] = 1  # 12 voxels
     mask[:, 0, 6] = 1  # 6 voxels
+    mask[0, 0, 3:5] = 1  # 1 voxel each, so that neither the middle nor the last slice is right
     known = {
         2.0: "The first slice with any lesion is not the one with most of it.",
         0.0: "Which axis do you sum over? Slices lie along the last one: mask[:, :, z].",

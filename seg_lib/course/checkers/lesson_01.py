@@ -52,12 +52,14 @@ def _missing_slices(answer) -> None:
     for z_mm, missing in (
         ([5.0, 0.0, 2.5, 10.0], [7.5]),
         ([0.0, 1.0, 2.0, 3.0], []),
+        ([8.0, 4.0, 0.0, 6.0], [2.0]),
         ([-3.0, -12.0, -9.0, -6.0, 6.0], [0.0, 3.0]),
     ):
         got = call(answer, list(z_mm))
         refuse(not isinstance(got, list | tuple | np.ndarray), "This asks for a list.")
         case = f"For {z_mm} it should be {missing}."
-        refuse(len(got) == 0 and len(missing) > 0, f"{case} You found none.", "Sort them first.")
+        hint = "Sort them first; the smallest gap is the spacing, wherever it is."
+        refuse(len(got) == 0 and len(missing) > 0, f"{case} You found none.", hint)
         hint = "A gap of n spacings hides n - 1 slices."
         refuse(len(got) != len(missing), f"{case} You found {len(got)}.", hint)
         same = not len(missing) or np.allclose(_numbers(got, len(missing)), missing)

@@ -5,20 +5,24 @@ import numpy as np
 from seg_lib.course.exercises import Exercise, call, expect, refuse
 
 
+def _attended(query, key, value, scale: float, axis: int = 1) -> np.ndarray:
+    scores = np.exp(query @ key.T / scale)
+    return scores / scores.sum(axis, keepdims=True) @ value
+
+
 def _attention(answer) -> None:
     chance = np.random.default_rng(0)
-    query, key, value = (chance.normal(size=shape) for shape in ((3, 4), (5, 4), (5, 2)))
-    result = np.asarray(call(answer, query.copy(), key.copy(), value.copy()))
-    refuse(result.shape != (3, 2), f"Not {result.shape}: 3 queries and values of 2 make (3, 2).")
-
-    def right(scale: float, axis: int) -> np.ndarray:
-        scores = np.exp(query @ key.T / scale)
-        return scores / scores.sum(axis, keepdims=True) @ value
-
-    refuse(np.allclose(result, right(1.0, 1)), "The scores are not divided by √d.")
-    hint = "Each query's weights over all keys sum to 1."
-    refuse(np.allclose(result, right(2.0, 0)), "The softmax runs over the queries.", hint)
-    refuse(not np.allclose(result, right(2.0, 1)), "The numbers differ from softmax(QKᵀ/√d)V.")
+    for d in (4, 9):
+        given = [chance.normal(size=shape) for shape in ((3, d), (5, d), (5, 2))]
+        result = np.asarray(call(answer, *(array.copy() for array in given)))
+        wrong = f"Not {result.shape}: 3 queries and values of 2 make (3, 2)."
+        refuse(result.shape != (3, 2), wrong)
+        refuse(np.allclose(result, _attended(*given, 1.0)), "The scores are not divided by √d.")
+        over_queries = np.allclose(result, _attended(*given, d**0.5, axis=0))
+        hint = "Each query's weights over all keys sum to 1."
+        refuse(over_queries, "The softmax runs over the queries.", hint)
+        wrong = f"With d = {d} the numbers differ from softmax(QKᵀ/√d)V."
+        refuse(not np.allclose(result, _attended(*given, d**0.5)), wrong)
 
 
 def _masked_windows(answer) -> None:

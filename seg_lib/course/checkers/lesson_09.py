@@ -13,7 +13,7 @@ def _epochs(answer) -> None:
 
 def _holm(answer) -> None:
     for p_values, right, what in (
-        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06], "three p values"),
+        ([0.04, 0.01, 0.03], [0.06, 0.03, 0.06], "three p values"),
         ([0.9, 0.6], [1.0, 1.0], "values that would pass 1"),
     ):
         result = np.asarray(call(answer, list(p_values)), float)
@@ -22,6 +22,9 @@ def _holm(answer) -> None:
         hint = "The smallest times n, the next times n - 1, and so on."
         wrong = "That is Bonferroni: each times n."
         refuse(np.allclose(result, times_all) and not np.allclose(right, times_all), wrong, hint)
+        hint = "Put them back in the order in which they came."
+        moved = np.allclose(result, sorted(right)) and right != sorted(right)
+        refuse(moved, "The corrected values are sorted.", hint)
         hint = "No corrected value is below an earlier one, and none above 1."
         refuse(not np.allclose(result, right), f"{what}: {right}, not {result.tolist()}.", hint)
 

@@ -18,12 +18,8 @@ def _expected_share(answer) -> None:
 
 
 def _largest_batch(answer) -> None:
-    expect(
-        call(answer, 1000.0),
-        23,
-        "23 GB left, 1 GB a patch",
-        {24.0: "Weights, gradients and AdamW need their GB first."},
-    )
+    known = {24.0: "Weights, gradients and AdamW need their GB first."}
+    expect(call(answer, 1000.0), 23, "23 GB left, 1 GB a patch", known)
     expect(call(answer, 3000.0), 7, "23 GB left, 3 GB a patch", {23 / 3: "Whole patches only."})
     expect(call(answer, 40_000.0), 0, "a patch larger than the memory")
     expect(call(answer, 2500.0, 11, 1), 4, "an 11 GB card")
@@ -38,22 +34,12 @@ def _strides(answer) -> None:
     voxel = np.array([0.7, 0.7, 5.0]) * strides.prod(0)
     ratio = voxel.max() / voxel.min()
     hint = "0.7 mm doubled three times is 5.6 mm: leave z alone until x and y have caught up."
-    refuse(
-        strides[:, :2].min() < 2,
-        f"The deepest voxels are {np.round(voxel, 1).tolist()} mm; x and y can be halved further.",
-        hint,
-    )
-    refuse(
-        ratio > 2 or not math.isclose(voxel[2], 10.0),
-        f"The deepest voxels are {np.round(voxel, 1).tolist()} mm: {ratio:.1f} times longer than "
-        "wide.",
-        hint,
-    )
-    refuse(
-        tuple(strides[-1]) != (2, 2, 2),
-        "Nearly cubes at the end, but z is halved while its voxels are still the longest.",
-        hint,
-    )
+    told = f"The deepest voxels are {np.round(voxel, 1).tolist()} mm"
+    refuse(strides[:, :2].min() < 2, f"{told}; x and y can be halved further.", hint)
+    no_cubes = ratio > 2 or not math.isclose(voxel[2], 10.0)
+    refuse(no_cubes, f"{told}: {ratio:.1f} times longer than wide.", hint)
+    wrong = "Nearly cubes at the end, but z is halved while its voxels are still the longest."
+    refuse(tuple(strides[-1]) != (2, 2, 2), wrong, hint)
 
 
 EXERCISES = {

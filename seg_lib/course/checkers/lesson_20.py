@@ -1,5 +1,7 @@
 """Exercises of lesson 20: pairing files, labels that are almost integers, nnU-Net's names."""
 
+import contextlib
+
 import numpy as np
 
 from seg_lib.course.exercises import Exercise, call, refuse
@@ -25,21 +27,18 @@ def _integers(answer) -> None:
     refuse(found.dtype.kind not in "iu", "Labels are whole numbers.", "Convert with astype.")
     cut = "astype alone cuts off: 0.99998 becomes 0. Round first."
     refuse(found.tolist() != [0, 1, 1, 2], f"It gives {found.tolist()}.", cut)
-    try:
-        soft = answer(np.array([0.0, 0.5, 1.0]))
-    except ValueError:
-        return
-    refuse(
-        True,
-        f"A label of 0.5 became {soft!r}; that is a probability, not a rounding error.",
-        "Raise ValueError if any value is further than 0.0001 from a whole number.",
-    )
+    hint = "Raise ValueError if any value is further than 0.0001 from a whole number."
+    for label in (0.5, 0.95):
+        with contextlib.suppress(ValueError):
+            soft = answer(np.array([0.0, label, 1.0]))
+            wrong = f"A label of {label} became {soft!r}; that is a probability"
+            refuse(True, f"{wrong}, not a rounding error.", hint)
 
 
 def _name(answer) -> None:
     for (case, channel), right in {
         ("p01", 0): "p01_0000.nii.gz",
-        ("lung_7", 1): "lung_7_0001.nii.gz",
+        ("lung_7", 12): "lung_7_0012.nii.gz",
     }.items():
         said = call(answer, case, channel)
         hint = "The channel has four digits: f'{channel:04d}'."

@@ -18,7 +18,7 @@ def _dice_of_the_box(answer) -> None:
 def _box(answer) -> None:
     found = np.zeros((6, 9))
     found[1:4, 2:4] = 0.6
-    found[2, 3] = 1.0
+    found[2, 3], found[5, 8] = 1.0, 0.2
     result = np.asarray(call(answer, found.copy(), 0.5), float).ravel()
     refuse(result.size != 4, f"{result.size} numbers; a box has four: x0, y0, x1, y1.")
     right = np.array([2, 1, 3, 3])
@@ -26,7 +26,13 @@ def _box(answer) -> None:
     refuse(np.array_equal(result, right[[1, 0, 3, 2]]), "Rows and columns changed places.", hint)
     hint = "The last pixel belongs to the box: take the maximum itself, as MedSAM does."
     refuse(np.array_equal(result, [2, 1, 4, 4]), "One pixel too far on two sides.", hint)
+    hint = "Only pixels of at least share times the maximum count."
+    refuse(np.array_equal(result, [2, 1, 8, 5]), "That is the box of all that is not 0.", hint)
     refuse(not np.array_equal(result, right), f"{result} is not the box of that map.")
+    bright = np.asarray(call(answer, found.copy(), 1.0), float).ravel()
+    hint = "share comes as an argument, and the maximum itself is at least 1.0 of the maximum."
+    wrong = "With a share of 1 the box holds only the brightest pixel."
+    refuse(not np.array_equal(bright, [3, 2, 3, 2]), wrong, hint)
     dim = np.asarray(call(answer, 0.1 * found, 0.5), float).ravel()
     hint = "share counts from the largest value of the map, whatever that is."
     refuse(not np.array_equal(dim, right), "A map a tenth as bright has the same box.", hint)
