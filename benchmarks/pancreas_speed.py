@@ -209,7 +209,7 @@ def main() -> None:
     if words.way:
         return run_way(words.way, words)
     torch.set_num_threads(words.threads)
-    parts, cases = pancreas_runs.data(words)
+    parts, _ = pancreas_runs.data(words)
     pancreas_runs.trained(words, parts)
     prepare_networks(words, parts)
     fine = words.work / f"fine_{words.timed}"

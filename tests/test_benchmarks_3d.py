@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tables_volumes
 from benchmark_runs import few_nodules, run
 
 
@@ -72,7 +73,7 @@ def test_two_modalities_are_judged_together_and_one_by_one(tmp_path):
     assert {gap["n"] for gap in result["gains"].values()} == {3}
 
 
-def test_four_3d_networks_are_judged_on_the_same_patients(tmp_path):
+def test_four_3d_networks_are_judged_on_the_same_patients(tmp_path, monkeypatch):
     """The rate with the best validation is shown; whole volumes are larger than patches."""
     words = ["--cases", 11, "--size", 64, 64, 32, "--epochs", 1, "--patches", 1]
     words += ["--rates", 1e-3, 1e-4, "--workers", 1]
@@ -89,3 +90,6 @@ def test_four_3d_networks_are_judged_on_the_same_patients(tmp_path):
     first, last = result["table"]["unet3d"], result["table"][whole]
     assert last["minus_first"]["n"] == 2 and last["rate"] == first["rate"]
     assert np.prod(last["patch"]) > np.prod(first["patch"]) == 64 * 32 * 32
+    monkeypatch.setattr(tables_volumes, "read", lambda _: result)
+    table = tables_volumes.compare3d()
+    assert all(f"\n| {name} | " in table for name in (*networks, whole)) and "n = 2 to" in table
