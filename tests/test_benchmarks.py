@@ -75,3 +75,18 @@ def test_work_of_other_options_is_not_taken_for_new(tmp_path):
         with pytest.raises(SystemExit, match="holds the work of --cases 14, .* by --work"):
             same_work(large, "cases", "size")
     same_work(small, "cases", "size")
+
+
+def test_the_first_table_counts_unseen_folds_and_the_best_rival(monkeypatch):
+    import tables_glance
+
+    means = {"unet3d": 0.9, "threshold": 0.7, "ellipsoid": 0.6, "truth through 1 mm and back": 0.95}
+    unseen = {"unet3d": 0.8, "threshold": 0.4, "ellipsoid": 0.5, "truth through 1 mm and back": 0.9}
+    named = means | {f"{name}, folds 1 and 2 alone": mean for name, mean in unseen.items()}
+    dice = {name: {"mean": m, "low": m, "high": m, "n": 7} for name, m in named.items()}
+    result = {"summary": {name: {"dice": one} for name, one in dice.items()}}
+    files = {"real_nodules_3d": result}
+    monkeypatch.setattr(tables_glance, "read", lambda name: files.get(name, {}))
+    [row] = tables_glance.nodules()
+    assert (row["network"], row["must beat"]) == ("unet3d", "ellipsoid")
+    assert row["score (95 % interval)"].startswith("0.800") and row["its score"].startswith("0.500")
