@@ -92,7 +92,7 @@ def run_way(name: str, words: argparse.Namespace) -> None:
     model, how = network(words), Preparation(box=box)
     if kept:
         model = model.to(memory_format=fast_layout("unet3d"))
-    volumes = [volumes3d.load_volumes([v.case], how)[0] for v in trained(words)[: words.volumes]]
+    volumes = [volumes3d.load_channels([v.case], how)[0] for v in trained(words)[: words.volumes]]
     sliding = SlidingWindow(WINDOW, OVERLAP, batch_size=at_once, precision=precision)
     seconds, found, windows = 0.0, [], 0
     for volume in volumes:

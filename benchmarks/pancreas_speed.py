@@ -5,9 +5,11 @@
 Every way predicts the same patients of another seed, each time in a process of its own, because
 peak memory is one number of a process; the ways take turns, and seconds are medians over the
 turns. The row called "float32" is the one that the others change: windows overlap by half, two at
-once, no mirror images. A second table has scans with twice as many voxels along each axis, as
-scanners give them: there the labels must be brought back to the grid of the file. TF32 needs a GPU
-and is not here.
+once, no mirror images. The coarse pass is a smaller network on larger voxels that looks first, as
+in ``seg-lib predict --coarse``, and its seconds count; no such pass can beat the box around the
+true organ. A second table has scans with twice as many voxels along each axis, as scanners give
+them: there the labels must be brought back to the grid of the file. TF32 needs a GPU and is not
+here.
 """
 
 import argparse
@@ -16,6 +18,7 @@ import json
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,19 +31,21 @@ from machine import machine, peak_mb
 from options import once, options_of
 
 from seg_lib import multitask
-from seg_lib.data.cases import Case, read_cases
+from seg_lib.data.cases import read_cases
 from seg_lib.data.nifti import Volume, read_image, read_mask
 from seg_lib.data.phantom import make_phantom
 from seg_lib.data.subtyped_patches import lesion_patch
-from seg_lib.data.volumes import Preparation, prepare, put_back
+from seg_lib.data.volumes import Preparation, box_around, prepare, put_back
 from seg_lib.evaluation import bootstrap_interval, paired_difference
 from seg_lib.export import to_onnx
 from seg_lib.figure_style import SERIES, STYLE, new_figure, save_figure
 from seg_lib.files import write_text
-from seg_lib.inference import SlidingWindow, sliding_window
+from seg_lib.inference import SlidingWindow, slide_in_part
 from seg_lib.models import build_model
 from seg_lib.multitask_inference import as_batch, one_lesion
 from seg_lib.multitask_scores import score_case
+from seg_lib.predictions import windows_of
+from seg_lib.trained import load_trained
 from seg_lib.training import load_checkpoint, load_weights
 
 USUAL, EARLY = "float32", "labels, then resampled"
@@ -50,6 +55,7 @@ WAYS: dict[str, dict[str, Any]] = {  # name -> what differs from the usual way
     "one window at once": {"batch_size": 1},
     "four windows at once": {"batch_size": 4},
     "a quarter of overlap": {"overlap": 0.25},
+    "a coarse pass first": {"coarse": True},
     "the box around the true organ only": {"box": True},
     "half the channels": {"network": "light"},
     "torch.compile": {"network": "compiled"},
@@ -60,10 +66,13 @@ WAYS: dict[str, dict[str, Any]] = {  # name -> what differs from the usual way
     EARLY: {"fine": True},
     "logits resampled, then labels": {"fine": True, "late": True},
 }
-OWN = ("box", "network", "fine", "late")  # the others are fields of SlidingWindow
+OWN = ("coarse", "box", "network", "fine", "late")  # the others are fields of SlidingWindow
 CALIBRATION = 16  # patches by which int8 chooses its scales
 TICKS_S = (0.25, 0.5, 1, 2, 4, 8)
 LIGHT = (4, 8, 16, 32)  # channels of the stages, half of the preset's
+# Of the coarse pass: one window holds the 135 x 90 x 120 mm that a phantom shows, or a bit more.
+COARSE = {"spacing_mm": (4.0, 4.0, 6.0), "patch": (40, 32, 28), "features": LIGHT}
+MARGIN_MM = 6.0  # around its finds, as little as a slice of it: the phantom ends 8 mm away
 
 
 def prepare_networks(words: argparse.Namespace, parts: multitask.Parts) -> None:
@@ -72,6 +81,11 @@ def prepare_networks(words: argparse.Namespace, parts: multitask.Parts) -> None:
     if "light" in needed:
         light, out = pancreas_runs.lesson(words, features=LIGHT), words.work / "light"
         once(out, lambda: multitask.train_multitask(parts, out, light, words.seed))
+    if any(WAYS[name].get("coarse") for name in words.only):
+        coarse, out = pancreas_runs.lesson(words, **COARSE), words.work / "coarse"
+        raw = words.work / "raw" / "Dataset001_Pancreas"
+        again = partial(multitask.multitask_parts, raw, words.work, coarse)
+        once(out, lambda: multitask.train_multitask(again(), out, coarse, words.seed))
     if needed & {"onnx", "int8"} and not (words.work / "network.onnx").is_file():
         to_onnx(words.work / "ours", words.work / "network.onnx")
     if "int8" in needed and not (words.work / "int8.onnx").is_file():
@@ -99,23 +113,11 @@ def on_grid(model: torch.nn.Module, volume: Volume, how: Preparation, way: dict)
     if way.get("fine"):  # the network has seen voxels twice as long
         how = dataclasses.replace(how, spacing_mm=tuple(2 * mm for mm in volume.spacing_mm))
     ready = prepare(volume, how)
-    logits = sliding_window(model, as_batch(ready), SlidingWindow(**slide))
+    logits = slide_in_part(model, as_batch(ready), SlidingWindow(**slide), ready)
     if not way.get("late"):
         return put_back(one_lesion(logits), ready.place)
     channels = [put_back(channel, ready.place) for channel in logits[0].numpy()]
     return one_lesion(torch.from_numpy(np.stack(channels))[None])
-
-
-def inside_box(volume: Volume, case: Case, patch: tuple[int, ...]) -> tuple[slice, ...]:
-    """The smallest box around the true organ that holds a patch: a coarse pass cannot do better."""
-    inside = np.argwhere(read_mask(case.label, n_classes=multitask.N_CLASSES).array > 0)
-    box = []
-    for low, high, side, n in zip(
-        inside.min(0), inside.max(0) + 1, patch, volume.array.shape, strict=True
-    ):
-        start = int(np.clip((low + high - side) // 2, 0, max(0, n - side)))
-        box.append(slice(min(start, int(low)), max(min(start + side, n), int(high))))
-    return tuple(box)
 
 
 def run_way(name: str, words: argparse.Namespace) -> None:
@@ -126,15 +128,16 @@ def run_way(name: str, words: argparse.Namespace) -> None:
     cases = read_cases(folder)[: words.timed]
     model = network(way.get("network", "usual"), words)
     _, about = load_checkpoint(words.work / "ours" / "best.safetensors")
-    how, rows = Preparation(**about["preparation"]), []
+    coarse = load_trained(words.work / "coarse") if way.get("coarse") else None
+    about["coarse"], rows = coarse and (coarse, MARGIN_MM), []
     for case in [cases[0], *cases]:  # the first call warms up, compiles
         volume = read_image(case.image)
-        labels, box = np.zeros(volume.array.shape, np.uint8), (slice(None),) * 3
-        if way.get("box"):
-            box = inside_box(volume, case, way["patch"])
+        organ = read_mask(case.label, n_classes=multitask.N_CLASSES).array > 0
         began = time.perf_counter()
-        part = dataclasses.replace(volume, array=volume.array[box])
-        labels[box] = on_grid(model, part, how, way)
+        how, _ = windows_of(about, volume)
+        if way.get("box"):
+            how = dataclasses.replace(how, part=box_around(organ, (0, 0, 0)))
+        labels = on_grid(model, volume, how, way)
         took = time.perf_counter() - began
         rows.append(score_case(case, labels) | {"seconds": took})
     first, *rows = rows

@@ -17,7 +17,7 @@ def main() -> int:
     words = parser.parse_args()
     commands = [["metrics_speed.py"], ["augmentation_speed.py"], ["training_speed.py"]]
     commands += [["layout_speed.py"], ["dicom_speed.py"], ["text_cost.py"], ["text_guided.py"]]
-    commands += [["deidentification.py"]]
+    commands += [["text_cost.py", "--memory"], ["deidentification.py"]]
     commands += [["inference_speed.py"], ["compare_2d.py", "lung2d", "--same-time"]]
     commands += [["unetr_recipe.py", "lung2d", "--epochs", "24"], ["compare_3d.py"]]
     commands += [["pancreas_multitask.py"], ["pancreas_speed.py"], ["quantised_2d.py"]]

@@ -1,4 +1,4 @@
-"""README's tables about volumes: real nodules in 3D, four 3D networks, the sliding window."""
+"""README's tables about volumes: nodules in 3D, four 3D networks, sliding window, memory."""
 
 import statistics
 
@@ -79,4 +79,24 @@ def windows() -> str:
     return markdown_table(rows) + note
 
 
-TABLES = {"real3d": real3d, "compare3d": compare3d, "windows": windows}
+def region() -> str:
+    """Peak memory of the text-guided network on the region of source 001."""
+    found = read("text_cost").get("memory")
+    if not found:
+        return UNKNOWN
+    rows = [
+        {"once, one image": way, "peak GB": f"{row['peak_mb'] / 1000:.1f}"}
+        for way, row in found["ways"].items()
+    ]
+    before = max(row["before_mb"] for row in found["ways"].values()) / 1000
+    sides = " x ".join(map(str, found["region"]))
+    note = (
+        f"\n\n{sides} voxels, float32, the sizes of the release, two vectors of text of 4096. "
+        "A step is forward and backward, without the optimizer and the language model; recomputed: "
+        f"with `recompute=True`. Each in a process of its own, {found['machine']['threads']} "
+        f"thread; {before:.1f} GB are taken before the network is built."
+    )
+    return markdown_table(rows) + note
+
+
+TABLES = {"real3d": real3d, "compare3d": compare3d, "windows": windows, "region": region}

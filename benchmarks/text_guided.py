@@ -1,6 +1,7 @@
 """Does the note help? Text-guided 3D segmentation on the phantom thorax_notes, with every control.
 
     python benchmarks/text_guided.py --seeds 0 1 2
+    python benchmarks/text_guided.py --seeds 0 --leave-out home external1 external2
 
 Every patient has two nodules or more and one tumour; the note says which it is. For each seed the
 network of lesson 15 is trained on more patients and for longer, with notes, and without them for as
@@ -13,7 +14,8 @@ Llama, which has read all three wordings.
 import argparse
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +25,19 @@ from options import options_of, same_work
 
 from seg_lib import evaluation, text3d, text_inference
 from seg_lib.course.profiles import Settings, settings
-from seg_lib.data.cases import read_cases
+from seg_lib.data.cases import read_cases, with_validation
 from seg_lib.data.notes import read_clinical, row_to_note
 from seg_lib.data.patches import positions_of
 from seg_lib.data.phantom import CLINICAL_CSV, lung_volume, make_phantom
+from seg_lib.data.phantom_notes import HOSPITALS
+from seg_lib.data.sites import leave_one_site_out
 from seg_lib.data.volumes import Prepared, load_volumes
 from seg_lib.files import write_text
+from seg_lib.tables import write_case_table
 from seg_lib.tasks import dice_line
-from seg_lib.volumes3d import preparation_of, sliding_of, volumes3d_parts
+from seg_lib.volumes3d import Parts, preparation_of, sliding_of, volumes3d_parts
 
-RESULTS = Path(__file__).parent / "results" / "text_guided.json"
+RESULTS = Path(__file__).parent / "results"
 OTHER_SIDE = {"left": "right", "right": "left"}
 UNSEEN_WORDING = 2  # hospital "home" writes in the wordings 0 and 1
 # Against the lesson: 294 patients to train on and not 70, fewer patches of each, more epochs.
@@ -101,27 +106,67 @@ def follows(model, volumes: Sequence[Prepared], rows: dict, sizes: Settings) -> 
     return moved, n, sided
 
 
+def trained(parts: Parts, work: Path, sizes: Settings, seed: int) -> tuple:
+    """(without notes, with notes) after as many steps from the same start."""
+    image, text = work / f"image_{seed}", work / f"text_{seed}"
+    image_only = text3d.train_text(parts, image, sizes, seed, with_notes=False)
+    shutil.rmtree(text, ignore_errors=True)  # of a run that was broken off
+    for part in ("image_only", text3d.LANGUAGE_MODEL):  # the same start for both
+        shutil.copytree(image / part, text / part)
+    return image_only, text3d.train_text(parts, text, sizes, seed, resume=True)
+
+
+def right_or_none(networks: tuple, volumes: Sequence[Prepared], rows: dict, sizes: Settings):
+    """Rows and notes: those of the network with the right notes, and of the one without."""
+    right = [row_to_note(rows[volume.case.patient]) for volume in volumes]
+    image_only, model = networks
+    told = text3d.score_noted(model, volumes, right, sizes)
+    nothing = text3d.score_noted(image_only, volumes, [None] * len(volumes), sizes)
+    return {"right note": told, "image only": nothing}, right
+
+
 def one_seed(work: Path, sizes: Settings, seed: int) -> dict[str, Any]:
     """Rows of every control, and how often a wrong side was followed."""
     folder = phantom(work, sizes.n_cases, sizes.size, "home")
     parts = volumes3d_parts(folder, work, sizes, 0)
     judged, rows = parts[1] + parts[2], rows_of(folder)
-    image_only = text3d.train_text(parts, work / f"image_{seed}", sizes, seed, with_notes=False)
+    image_only, model = networks = trained(parts, work, sizes, seed)
     found = {"image only": text3d.score_noted(image_only, judged, [None] * len(judged), sizes)}
-    shutil.rmtree(work / f"text_{seed}", ignore_errors=True)  # of a run that was broken off
-    for part in ("image_only", text3d.LANGUAGE_MODEL):  # the same start for both
-        shutil.copytree(work / f"image_{seed}" / part, work / f"text_{seed}" / part)
-    model = text3d.train_text(parts, work / f"text_{seed}", sizes, seed, resume=True)
     for name, notes in notes_of(judged, rows).items():
         found[name] = text3d.score_noted(model, judged, notes, sizes)
     for name in EXTERNAL:
         there = phantom(work, 24, sizes.size, name)
-        volumes, known = load_volumes(read_cases(there), preparation_of(sizes)), rows_of(there)
-        right = [row_to_note(known[volume.case.patient]) for volume in volumes]
-        found[f"{name}, right note"] = text3d.score_noted(model, volumes, right, sizes)
-        nothing = [None] * len(volumes)
-        found[f"{name}, image only"] = text3d.score_noted(image_only, volumes, nothing, sizes)
+        volumes = load_volumes(read_cases(there), preparation_of(sizes))
+        both, notes = right_or_none(networks, volumes, rows_of(there), sizes)
+        found |= {f"{name}, {told}": scored for told, scored in both.items()}
+        reported = zip(both["right note"], notes, strict=True)
+        table = work / f"result_{name}_report_{seed}.csv"
+        write_case_table(table, [row | {"report": note} for row, note in reported])
     return {"rows": found, "moved": follows(model, judged, rows, sizes)}
+
+
+def one_site(work: Path, sizes: Settings, site: str, seed: int) -> dict[str, Any]:
+    """Rows of one hospital from networks that were trained at the others."""
+    folders = {name: phantom(work, sizes.n_cases // 3, sizes.size, name) for name in HOSPITALS}
+    cases = leave_one_site_out({name: read_cases(there) for name, there in folders.items()})[site]
+    split = with_validation(cases, 0).values()
+    parts = tuple(load_volumes(part, preparation_of(sizes)) for part in split)
+    networks = trained(parts, work / f"without_{site}", sizes, seed)
+    return {"rows": right_or_none(networks, parts[2], rows_of(folders[site]), sizes)[0]}
+
+
+def sites_summarised(runs: dict[str, list[dict]]) -> dict[str, Any]:
+    """Dice at every site that was left out, and the gain of the right note, paired by case."""
+    table = {}
+    for site, found in runs.items():
+        names = ("right note", "image only")
+        row = {n: evaluation.summarise([r for f in found for r in f["rows"][n]]) for n in names}
+        for name in names:
+            print(dice_line(f"{site}, {name}", row[name]))
+        dice = [np.mean([[r["dice"] for r in f["rows"][n]] for f in found], axis=0) for n in names]
+        table[site] = {name: {"dice": row[name]["dice"]} for name in names}
+        table[site]["gain"] = evaluation.paired_difference(*dice)
+    return {"sites": table}
 
 
 def summarised(runs: list[dict[str, Any]], seeds: list[int]) -> dict[str, Any]:
@@ -145,26 +190,42 @@ def summarised(runs: list[dict[str, Any]], seeds: list[int]) -> dict[str, Any]:
     return {"seeds": seeds, "table": table, "gains": gains, "moved": moved}
 
 
+def once_each(work: Path, name: str, seeds: Sequence[int], rows: Callable[[int], dict]) -> list:
+    """The rows of every seed; what is done is not done again."""
+    runs = []
+    for seed in seeds:
+        kept = work / f"{name}_{seed}.json"
+        if not kept.exists():
+            write_text(kept, json.dumps(rows(seed), default=float))
+        runs.append(json.loads(kept.read_text()))
+    return runs
+
+
 def main() -> None:
     """Train and judge; a seed that is done is not trained again."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--profile", default="laptop")
+    parser.add_argument("--leave-out", nargs="+", choices=HOSPITALS, default=[], help="as the test")
     parser.add_argument("--work", type=Path, default=Path("runs/text_guided"))
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, help="default: in benchmarks/results")
     words = parser.parse_args()
     same_work(words, "profile")
-    usual, runs = settings("15", words.profile), []
+    usual = settings("15", words.profile)
     sizes = Settings("15", words.profile, dict(usual.sizes) | LONGER)
-    for seed in words.seeds:
-        kept = words.work / f"seed_{seed}.json"
-        if not kept.exists():
-            write_text(kept, json.dumps(one_seed(words.work, sizes, seed), default=float))
-        runs.append(json.loads(kept.read_text()))
-    result = summarised(runs, words.seeds) | {"machine": machine()}
-    result["options"] = options_of(words)
+    if words.leave_out:
+        runs = {}
+        for site in words.leave_out:
+            rows = partial(one_site, words.work, sizes, site)
+            runs[site] = once_each(words.work, f"without_{site}", words.seeds, rows)
+        result = sites_summarised(runs) | {"seeds": words.seeds}
+    else:
+        each = once_each(words.work, "seed", words.seeds, partial(one_seed, words.work, sizes))
+        result = summarised(each, words.seeds)
+    result |= {"machine": machine(), "options": options_of(words)}
     result["sizes"] = {k: v for k, v in sizes.sizes.items() if v != ""}
-    write_text(words.out, json.dumps(result, indent=1) + "\n")
+    name = "text_guided_sites.json" if words.leave_out else "text_guided.json"
+    write_text(words.out or RESULTS / name, json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -22,20 +22,21 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 @matplotlib.rc_context(STYLE)
-def loss_curve(history: Rows) -> Figure:
-    """Losses over the epochs and, where there is any, the Dice on the validation cases beside it.
+def loss_curve(history: Rows, rate: bool = False) -> Figure:
+    """Losses over the epochs; beside them the validation Dice, if any, and the ``rate`` if asked.
 
-    ``history`` is what ``fit`` returns: a dict an epoch with ``epoch``, ``loss`` and, in the epochs
-    that were validated, ``val_loss`` and ``dice``.
+    ``history`` is what ``fit`` returns: a dict an epoch with ``epoch``, ``loss``, ``lr`` (learning
+    rate of its last step) and, in the epochs that were validated, ``val_loss`` and ``dice``.
 
     Raises:
-        InputError: the history is empty.
+        InputError: the history is empty, or has no ``lr`` and its curve is asked for.
     """
     if not history:
         raise InputError("history: is empty; train for at least one epoch before drawing it.")
     has_dice = any("dice" in row for row in history)
-    figure = new_figure(8.0 if has_dice else 4.5, 3.2)
-    panels = figure.subplots(1, 2 if has_dice else 1, squeeze=False, sharex=True)[0]
+    n_panels = 1 + has_dice + rate
+    figure = new_figure((4.5, 8.0, 11.0)[n_panels - 1], 3.2)
+    panels = figure.subplots(1, n_panels, squeeze=False, sharex=True)[0]
     _over_epochs(panels[0], history, "loss", "training", SERIES[0])
     _over_epochs(panels[0], history, "val_loss", "validation", SERIES[1])
     panels[0].set(xlabel="epoch", ylabel="loss")
@@ -44,6 +45,10 @@ def loss_curve(history: Rows) -> Figure:
     if has_dice:
         _over_epochs(panels[1], history, "dice", "validation Dice", SERIES[1])
         panels[1].set(xlabel="epoch", ylabel="Dice on validation cases", ylim=(0, 1))
+    if rate:
+        top = 1.05 * _column(history, "lr", "history").max()
+        _over_epochs(panels[-1], history, "lr", "learning rate", SERIES[2])
+        panels[-1].set(xlabel="epoch", ylabel="learning rate, end of the epoch", ylim=(0, top))
     return figure
 
 

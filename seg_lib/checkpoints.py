@@ -204,9 +204,7 @@ def _load_pt(path: Path) -> dict[str, Tensor]:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
-        raise InputError(
-            f"{path}: holds something else than a dictionary of tensors; save model.state_dict()."
-        )
+        raise InputError(f"{path}: no dictionary of tensors; save model.state_dict().")
     return content
 
 

@@ -16,11 +16,19 @@ from seg_lib.data_commands import add_conversions, add_data_commands
 from seg_lib.errors import DataWarning, InputError, Interrupted, TrainingError
 
 INTERRUPTED = 75  # EX_TEMPFAIL of sysexits.h: try again
+SPACING = "of volumes: resample to voxels of X Y Z mm; large ones make a run for --coarse"
 TRAIN_WORDS = {
     "task": {"help": "slices2d, volumes3d, text3d or pancreas"},
     "--network": {"help": "default: the task's own"},
     "--profile": PROFILE,
     "--seed": {"type": int, "default": 0},
+    "--spacing": {
+        "dest": "spacing_mm",
+        "type": float,
+        "nargs": 3,
+        "metavar": "MM",
+        "help": SPACING,
+    },
     "--minutes": {"type": float, "help": "stop after so many minutes"},
     "--resume": {"action": "store_true", "help": "go on from the last checkpoint"},
 }
@@ -77,11 +85,11 @@ def job(scheduler: str, submit: bool, **choices: object) -> int:
     return 0
 
 
-def predict(run_dir: Path, images: list[Path], out: Path, notes: Path | None) -> int:
+def predict(run_dir: Path, images: list[Path], out: Path, **beside: object) -> int:
     """Segment images with a trained network; a faulty image is named and the others go on."""
     from seg_lib.trained import predict_files
 
-    outcomes = predict_files(run_dir, images, out, notes)
+    outcomes = predict_files(run_dir, images, out, **beside)
     faults = [fault for _, fault in outcomes if fault]
     for fault in faults:
         print(f"seg-lib: {fault}", file=sys.stderr)
@@ -103,7 +111,7 @@ def export(run: Path, out: Path, form: str) -> int:
 
 
 def evaluate(predictions_dir: Path, reference_dir: Path, out: Path) -> int:
-    """Compare a folder of masks with a folder of reference masks, file name by file name."""
+    """Compare masks with reference masks by their names, or with a data folder's test cases."""
     from seg_lib.tasks import evaluate_to_csv
 
     print(evaluate_to_csv(predictions_dir, reference_dir, out))
@@ -174,6 +182,8 @@ def build_parser() -> argparse.ArgumentParser:
     word = add(predict, "run_dir", "--out")
     word("images", type=Path, nargs="+")
     word("--notes", type=Path, help="table with a note for each image, for text3d")
+    word("--coarse", type=Path, help="3D run that looks first; only around its finds is predicted")
+    word("--margin", type=float, default=15.0, metavar="MM", dest="margin_mm", help="around them")
     add(export, "run", "out")("--form", required=True, choices=["onnx", "monai", "hub"])
     add(evaluate, "predictions_dir", "reference_dir", "--out")
     add_hackathon(add)

@@ -22,6 +22,7 @@ from seg_lib.data.volumes import Prepared
 from seg_lib.errors import InputError
 from seg_lib.losses import contrastive_alignment_loss
 from seg_lib.models.text_guided import TextGuided
+from seg_lib.processes import n_processes
 from seg_lib.training import TrainConfig, fit
 
 
@@ -94,8 +95,13 @@ def pretrain_aligned(
         out_dir: gets the run.
         batch_size: a note has so many images to choose from.
 
+    Raises:
+        InputError: more than one process; each would see the pairs of its own share only.
+
     Taught in notebook 15.
     """
+    if n_processes() > 1:
+        raise InputError("contrastive pretraining compares all pairs of a batch: one process only.")
     model = Aligner(guided)
     batches = pairs_of(volumes, patch, batch_size, augment=greys, seed=config.seed)
     config = dataclasses.replace(config, precision="no")

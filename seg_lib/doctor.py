@@ -4,6 +4,7 @@ Only metadata is read in this process; torch is tried in a process of its own, s
 build cannot take the doctor down with it. No network is used.
 """
 
+import contextlib
 import json
 import os
 import platform
@@ -15,20 +16,20 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
+from seg_lib.course.sizes import TABLE
+
 PACKAGE = "seg-lib"
 INSTALL = f"{Path(sys.executable).name} -m pip install"
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 TORCH_LIMIT_S = 60  # a cold disk is slow; usually it takes 3 s
 TRY_TORCH = """
 import json, torch
-facts = {"torch": torch.__version__, "cuda_build": torch.version.cuda, "devices": []}
-if torch.cuda.is_available():
-    for i in range(torch.cuda.device_count()):
-        p = torch.cuda.get_device_properties(i)
-        facts["devices"].append(f"{p.name}, {p.total_memory / 1e9:.0f} GB")
+n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+gpus = map(torch.cuda.get_device_properties, range(n_gpus))
+devices = [f"{gpu.name}, {gpu.total_memory / 1e9:.0f} GB" for gpu in gpus]
 import torchvision.ops
 torchvision.ops.nms(torch.zeros(1, 4), torch.zeros(1), 0.5)
-print(json.dumps(facts))
+print(json.dumps({"cuda_build": torch.version.cuda, "devices": devices}))
 """
 
 
@@ -37,13 +38,13 @@ def report() -> tuple[str, bool]:
 
     No folder is named: a published notebook shows this report.
     """
-    try:
+    free_gb, memory = 0.0, "unknown (psutil is missing)"
+    with contextlib.suppress(ImportError):
         import psutil
 
-        memory = psutil.virtual_memory()
-        memory = f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free"
-    except ImportError:
-        memory = "unknown (psutil is missing)"
+        ram = psutil.virtual_memory()
+        free_gb = ram.available / 1e9
+        memory = f"{free_gb:.1f} of {ram.total / 1e9:.1f} GB free"
     python = "virtual environment" if sys.prefix != sys.base_prefix else "system"
     no_browser = "none found: the test of the viewer is skipped (chromium)"
     packages, missing = _packages()
@@ -56,12 +57,24 @@ def report() -> tuple[str, bool]:
         f"disk     {shutil.disk_usage(Path.cwd()).free / 1e9:.0f} GB free here",
         f"device   {device}",
         f"browser  {next(filter(shutil.which, BROWSERS), no_browser)}",
-        *("", "packages", *packages, ""),
+        *("", "profiles", *tiers(free_gb, device), "", "packages", *packages, ""),
         *(f"MISSING  {fault}" for fault in missing + broken),
     ]
     ok = not missing + broken
     lines.append("All that the course needs is here." if ok else "Something is missing.")
     return "\n".join(lines), ok
+
+
+def tiers(free_gb: float, device: str) -> list[str]:
+    """A line a profile of the lessons: is there the memory that its largest lesson needs?"""
+    lines, gpu_gb = [], sum(map(float, re.findall(r", (\d+) GB", device)))
+    cpu, gpu = ("memory", free_gb), ("GPU memory", gpu_gb)
+    places = {"smoke": cpu, "laptop": cpu, "gpu": gpu, "paper": gpu}
+    for profile, (where, have_gb) in places.items():
+        need_gb = max(row[profile]["budget_mb"] for row in TABLE.values()) / 1000
+        verdict = "fits" if have_gb >= need_gb else "does not fit"
+        lines.append(f"  {profile:<8} {verdict}: {need_gb:g} GB of {where}, {have_gb:.1f} GB here")
+    return lines
 
 
 def requirements() -> list[str]:

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from seg_lib.data.case_rules import first_few
+from seg_lib.data.case_rules import first_few, mask_name
+from seg_lib.data.cases import CASES_CSV, Case, read_cases
 from seg_lib.data.nifti import read_mask
 from seg_lib.data.pictures import read_png
 from seg_lib.errors import DataWarning, InputError
@@ -32,7 +33,7 @@ Row = dict[str, Any]  # "case", "patient" and one number a metric
 Judged = tuple[str, str, np.ndarray, np.ndarray, Sequence[float]]
 Pair = tuple[np.ndarray, np.ndarray, Sequence[float] | None]  # mask, reference, spacing_mm
 MASK_SUFFIXES = (".nii.gz", ".nii", ".png")
-NO_METRICS = {"case", "patient", "lesions", "lesions_found"}  # what a row holds beside metrics
+NO_METRICS = {"case", "patient", "report", "lesions", "lesions_found"}  # of a row
 
 
 def evaluate_cases(cases: Iterable[Judged]) -> list[Row]:
@@ -129,6 +130,20 @@ def _masks_in(folder: str | Path) -> dict[str, Path]:
     return masks
 
 
+def _references(folder: Path, patients: Mapping[str, str]) -> dict[str, Case]:
+    """File name of the mask that is judged -> its case: those of a folder, or of its cases.csv."""
+    if not (folder / CASES_CSV).is_file():
+        cases = {}
+        for name, path in _masks_in(folder).items():
+            case = name.removesuffix(next(s for s in MASK_SUFFIXES if name.endswith(s)))
+            cases[name] = Case(case, patients.get(case, case), path, path)
+        return cases
+    tested = [case for case in read_cases(folder) if case.split == "test" and case.label]
+    if not tested:
+        raise InputError(f"{folder}: its {CASES_CSV} has no test case with a label; add some.")
+    return {mask_name(case.image): case for case in tested}
+
+
 def _nifti_pair(prediction: Path, truth: Path) -> Pair:
     with warnings.catch_warnings():
         empty_or_full = r".*: the mask (is empty|covers)"  # here a result like any other
@@ -166,14 +181,15 @@ def evaluate_folders(
     patients: Mapping[str, str] | None = None,
     spacing_mm: Sequence[float] = (1.0, 1.0),
 ) -> list[Row]:
-    """Compare two folders of masks (NIfTI or PNG) file by file.
+    """Compare a folder of masks (NIfTI or PNG) with another, or with the test of a data folder.
 
     Files belong together if their names are the same to the letter. All or nothing: a mean over the
     files that happen to be there would reward leaving out the hard cases.
 
     Args:
         predictions_dir: one mask a case.
-        reference_dir: the true masks, same names.
+        reference_dir: the true masks, same names; or a folder with a cases.csv, whose test cases
+            are judged by the names of their images, with patient, and note as "report".
         patients: case (file name without suffix) -> patient; else every case is its own patient.
         spacing_mm: pixel size of PNG masks; with the default, distances are in pixels.
 
@@ -185,20 +201,22 @@ def evaluate_folders(
 
     Taught in notebook 12.
     """
-    predictions, references = _masks_in(predictions_dir), _masks_in(reference_dir)
-    missing, extra = references.keys() - predictions.keys(), predictions.keys() - references.keys()
+    predictions = _masks_in(predictions_dir)
+    cases = _references(Path(reference_dir), patients or {})
+    missing, extra = cases.keys() - predictions.keys(), predictions.keys() - cases.keys()
     if missing or extra:
         raise InputError(
             f"{predictions_dir}: must hold the same file names as {reference_dir}; "
             f"missing: {first_few(missing)}; extra: {first_few(extra)}."
         )
-    known = patients or {}
 
     def judged() -> Iterable[Judged]:
-        for name in sorted(references):
-            case = name.removesuffix(next(s for s in MASK_SUFFIXES if name.endswith(s)))
+        for name, case in sorted(cases.items()):
             read = _png_pair if name.endswith(".png") else _nifti_pair
-            mask, reference, spacing = read(predictions[name], references[name])
-            yield case, known.get(case, case), mask, reference, spacing or spacing_mm
+            mask, reference, spacing = read(predictions[name], case.label)
+            spacing = spacing or case.spacing_mm or spacing_mm
+            yield case.case, case.patient, mask, reference, spacing
 
-    return evaluate_cases(judged())
+    rows = evaluate_cases(judged())
+    notes = {case.case: {"report": case.note} for case in cases.values() if case.note}
+    return [row | notes.get(row["case"], {}) for row in rows]

@@ -145,9 +145,7 @@ def _with_example(run: str | Path) -> tuple[Trained, Tensor]:
     trained = load_trained(run)
     task = trained.about.get("task", "slices2d")
     if task not in ONE_IMAGE:
-        raise InputError(
-            f"{run}: {task} needs a note with each image; only images can be exported."
-        )
+        raise InputError(f"{run}: {task} needs a note with each image; it cannot be exported.")
     shape = trained.about.get("patch") or [trained.about["size"]] * 2
     image = np.random.default_rng(0).random((2, 1, *shape), np.float32)
     return trained, torch.from_numpy(image)
@@ -159,8 +157,6 @@ def _logits(trained: Trained, image: Tensor) -> Tensor:
 
 
 def _check_same(out: Path, wanted: Tensor, found: Tensor) -> None:
-    difference = float((wanted - found).abs().max())
-    if not difference <= TOLERANCE * max(1.0, float(wanted.abs().max())):
-        raise InputError(
-            f"{out}: its logits differ by {difference:.3g} from the run's; not written."
-        )
+    gap = float((wanted - found).abs().max())
+    if not gap <= TOLERANCE * max(1.0, float(wanted.abs().max())):
+        raise InputError(f"{out}: its logits differ by {gap:.3g} from the run's; not written.")

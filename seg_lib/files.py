@@ -29,10 +29,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
             os.fsync(stream.fileno())
         os.replace(part, path)
     except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}); "
-            "free some space or choose a folder you may write to."
-        ) from error
+        raise _unwritable(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             part.unlink(missing_ok=True)
@@ -54,12 +51,14 @@ def folder_written_whole(folder: str | Path) -> Iterator[Path]:
         yield part
         os.replace(part, folder)
     except OSError as error:
-        raise InputError(
-            f"{folder}: cannot be written ({error.strerror or error}); "
-            "free some space or choose a folder you may write to."
-        ) from error
+        raise _unwritable(folder, error) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    why = f"cannot be written ({error.strerror or error}); free some space or choose a folder"
+    return InputError(f"{path}: {why} you may write to.")
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -121,10 +121,8 @@ def with_anything(images: np.ndarray, labels: np.ndarray, rng: np.random.Generat
         things = anything(image, label, rng)
         chosen.append([things[i] for i in rng.integers(len(things), size=PROMPTS)])
     boxes = [[jittered(box_of_mask(m), m.shape, rng) for m in masks] for masks in chosen]
-    return {
-        "mask": torch.from_numpy(np.array(chosen, np.uint8)),
-        "box": torch.tensor(np.array(boxes)),
-    }
+    masks = torch.from_numpy(np.array(chosen, np.uint8))
+    return {"mask": masks, "box": torch.tensor(np.array(boxes))}
 
 
 def anything(image: np.ndarray, avoid: np.ndarray, rng: np.random.Generator) -> list[np.ndarray]:

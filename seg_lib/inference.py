@@ -3,7 +3,8 @@
 Of a volume (X, Y, Z) in HU, RAS, for a 3D network:
 
 1. crop to the lungs or the body, resample, window       `seg_lib.data.volumes.prepare`
-2. slide a window of the size of the training patches    `sliding_window`, which runs MONAI's
+2. slide a window of the size of the training patches    `sliding_window`, which runs MONAI's;
+   after a coarse pass only around what that has found   `slide_in_part`
 3. logits -> probability -> back on the grid             `seg_lib.data.volumes.put_back`
 4. threshold: mask (X, Y, Z)
 
@@ -15,6 +16,7 @@ fewer windows through the crop, and none for windows of nothing but air.
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -22,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from seg_lib.data.nifti import Volume
-from seg_lib.data.volumes import Place, Preparation, prepare, put_back
+from seg_lib.data.volumes import Place, Preparation, Prepared, prepare, put_back
 from seg_lib.errors import InputError
 from seg_lib.memory import has_bf16, keep_memory
 from seg_lib.postprocessing import largest_component  # noqa: F401  people take it from here
@@ -97,9 +99,7 @@ class Windows:
         if seen.all():
             return self.logits(windows)
         shape = (len(windows), self.classes, *windows.shape[2:])
-        logits = torch.full(shape, -AIR_LOGIT, device=windows.device)
-        if self.classes > 1:
-            logits[:, 0] = AIR_LOGIT
+        logits = background(shape, windows.device)
         if seen.any():
             logits[seen] = self.logits(windows[seen])
         return logits
@@ -116,6 +116,14 @@ class Windows:
                 total = view if total is None else total.add_(view)
         self.classes = total.shape[1]
         return total if len(self.views) == 1 else total.div_(len(self.views))
+
+
+def background(shape: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
+    """Logits (B, K, X, Y, Z) that say background everywhere."""
+    logits = torch.full(shape, -AIR_LOGIT, device=device)
+    if shape[1] > 1:
+        logits[:, 0] = AIR_LOGIT
+    return logits
 
 
 def sliding_window(model: nn.Module, image: Tensor, how: SlidingWindow) -> Tensor:
@@ -160,6 +168,27 @@ def sliding_window(model: nn.Module, image: Tensor, how: SlidingWindow) -> Tenso
                 batch_size = halved(batch_size, "window", how.patch)
 
 
+def slide_in_part(model: nn.Module, image: Tensor, how: SlidingWindow, ready: Prepared) -> Tensor:
+    """`sliding_window` over ``ready.how.part`` of a prepared volume alone, where it has one.
+
+    The part is made as large as a window, as far as the volume goes: a window that sticks out is
+    filled with air, and the network has seen none inside a body. Elsewhere is background.
+    """
+    if ready.how is None or ready.how.part is None:
+        return sliding_window(model, image, how)
+    cut, shape = [], image.shape[2:]
+    for n, side, kept, part in zip(shape, how.patch, ready.place.box, ready.how.part, strict=True):
+        voxels = kept.stop - kept.start  # of the file, where the network has n
+        first = (part.start - kept.start) * n // voxels
+        last = -((kept.start - part.stop) * n // voxels)  # rounded up
+        start = min(max((first + last - side) // 2, 0), max(n - side, 0))
+        cut.append(slice(min(start, max(first, 0)), max(start + side, min(last, n))))
+    inside = sliding_window(model, image[(..., *cut)], how)
+    logits = background((1, inside.shape[1], *shape))
+    logits[(..., *cut)] = inside
+    return logits
+
+
 def predict_volume(
     model: nn.Module,
     volume: Volume,
@@ -183,7 +212,7 @@ def predict_volume(
     Taught in notebook 11.
     """
     ready = prepare(volume, prepared_as)
-    logits = sliding_window(model, torch.from_numpy(ready.image)[None, None], how)
+    logits = slide_in_part(model, torch.from_numpy(ready.image)[None, None], how, ready)
     return mask_of(logits, ready.place, threshold)
 
 

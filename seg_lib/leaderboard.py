@@ -18,6 +18,7 @@ import numpy as np
 from seg_lib.errors import InputError
 from seg_lib.files import write_text
 from seg_lib.submission import Row, check_reference, official_score, score_submission
+from seg_lib.submission_archive import refuse_inside
 from seg_lib.submission_rules import read_rules
 
 ATTEMPT = re.compile(r"(.+)@(\d{1,4})")  # "team@2": the second submission of "team"
@@ -123,6 +124,7 @@ def write_leaderboard(
     """
     if not Path(submissions_dir).is_dir():
         raise InputError(f"{submissions_dir}: there is no such folder; check the path.")
+    refuse_inside(reference_dir, out_html)
     check_reference(reference_dir)  # refused here: no team is to blame for it
     skip = [Path(path).resolve() for path in (out_html, rules_file) if path]
     rules = read_rules(rules_file)

@@ -45,10 +45,7 @@ def nested_shares(
     patients = sorted({volume.case.patient for volume in volumes})
     order = np.random.default_rng(seed).permutation(patients).tolist()
     chosen = {share: set(order[: max(1, int(share * len(order) + 0.5))]) for share in shares}
-    return {
-        share: [volume for volume in volumes if volume.case.patient in kept]
-        for share, kept in chosen.items()
-    }
+    return {share: [v for v in volumes if v.case.patient in kept] for share, kept in chosen.items()}
 
 
 def filled_up(volumes: Sequence[Prepared], n: int) -> list[Prepared]:

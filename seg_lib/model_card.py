@@ -102,18 +102,15 @@ def _scores(scores: dict[str, Any]) -> str:
     lines = [f"| method | n | patients | {' | '.join(METRICS[m] for m in known)} |"]
     lines.append("| --- " * (len(known) + 3) + "|")
     for name, found in methods.items():
-        numbers = [
-            f"{found[m]['mean']:.3f} ({found[m]['low']:.3f} to {found[m]['high']:.3f})"
-            if m in found
-            else ""
-            for m in known
-        ]
+        numbers = [_interval(found[m], "mean") if m in found else "" for m in known]
         dice = found["dice"]
         lines.append(f"| {name} | {dice['n']} | {dice['n_patients']} | {' | '.join(numbers)} |")
     if "subtypes" in scores:
         f1 = scores["subtypes"]["macro_f1"]
-        lines.append(
-            f"\nSubtypes: macro-F1 {f1['value']:.3f} ({f1['low']:.3f} to {f1['high']:.3f}); always "
-            f"naming the commonest has {f1['majority']:.3f}."
-        )
+        always = f"always naming the commonest has {f1['majority']:.3f}."
+        lines.append(f"\nSubtypes: macro-F1 {_interval(f1, 'value')}; {always}")
     return "\n".join(lines)
+
+
+def _interval(found: Mapping[str, float], middle: str) -> str:
+    return f"{found[middle]:.3f} ({found['low']:.3f} to {found['high']:.3f})"

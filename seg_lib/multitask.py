@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from seg_lib.course.profiles import Settings
 from seg_lib.data.augment3d import Augmentation3d
+from seg_lib.data.modalities import load_channels
 from seg_lib.data.subtyped_patches import (
     LESION,
     N_SUBTYPES,
@@ -30,7 +31,7 @@ from seg_lib.data.subtyped_patches import (
     lesion_patch,
     subtypes_of,
 )
-from seg_lib.data.volumes import Preparation, Prepared, load_volumes
+from seg_lib.data.volumes import Preparation, Prepared
 from seg_lib.inference import evaluating, sliding_window
 from seg_lib.metrics import dice, macro_f1
 from seg_lib.models import build_model
@@ -69,7 +70,7 @@ def multitask_parts(data: str | Path, work: str | Path, sizes: Settings, seed: i
         subtypes_of(cases)
     window = fingerprint(parts["train"], N_CLASSES).window
     how = Preparation(spacing_mm=sizes.spacing_mm, window=window, box="all")
-    return tuple(load_volumes(cases, how, N_CLASSES) for cases in parts.values())
+    return tuple(load_channels(cases, how, N_CLASSES) for cases in parts.values())
 
 
 def multitask_validation(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from seg_lib.data.nifti import Volume
 from seg_lib.data.subtyped_patches import LESION, lesion_patch
 from seg_lib.data.volumes import Preparation, Prepared, prepare, put_back
-from seg_lib.inference import SlidingWindow, evaluating, labels_of, sliding_window
+from seg_lib.inference import SlidingWindow, evaluating, labels_of, slide_in_part
 from seg_lib.postprocessing import largest_component
 from seg_lib.slice_inference import refuse_nan
 
@@ -59,6 +59,6 @@ def predict_multitask(
 ) -> tuple[np.ndarray, Tensor]:
     """Labels (X, Y, Z) on the grid of a volume, and the probability of each subtype."""
     ready = prepare(volume, how)
-    labels = one_lesion(sliding_window(model, as_batch(ready), sliding_for(patch)))
+    labels = one_lesion(slide_in_part(model, as_batch(ready), sliding_for(patch), ready))
     chances = subtype_probabilities(model, ready.image, labels, patch)
     return put_back(labels, ready.place), chances

@@ -157,11 +157,8 @@ def topology(spacing_mm: Sequence[float], patch: Sequence[int]) -> tuple[list, l
 def _network(strides: list, kernels: list, n_classes: int) -> dict[str, Any]:
     n = len(strides)
     features = tuple(min(320, 32 * 2**stage) for stage in range(n))
-    return {"features": features, "blocks": BLOCKS[:n]} | {
-        "strides": tuple(strides),
-        "kernels": tuple(kernels),
-        "classes": n_classes,
-    }
+    sizes = {"features": features, "blocks": BLOCKS[:n], "classes": n_classes}
+    return sizes | {"strides": tuple(strides), "kernels": tuple(kernels)}
 
 
 def memory_needed(network: dict[str, Any], patch: Sequence[int]) -> int:

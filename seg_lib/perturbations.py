@@ -50,11 +50,8 @@ def brighter(scan: NotedScan, offset_hu: float) -> NotedScan:
 
 def coarser(scan: NotedScan, spacing_mm: float) -> NotedScan:
     """Resampled to voxels of at least this length along each axis, and back to its own grid."""
-    old = scan.volume.spacing_mm
-    shape = [
-        max(1, round(n * mm / max(mm, spacing_mm)))
-        for n, mm in zip(scan.mask.shape, old, strict=True)
-    ]
+    sides = zip(scan.mask.shape, scan.volume.spacing_mm, strict=True)
+    shape = [max(1, round(n * mm / max(mm, spacing_mm))) for n, mm in sides]
     return _seen(scan, resampled(resampled(scan.volume.array, shape), scan.mask.shape))
 
 
@@ -67,11 +64,9 @@ def moved(scan: NotedScan, mm: float) -> NotedScan:
     if not 0 <= n < scan.mask.shape[X]:
         raise InputError(f"moved by {mm:g} mm: give 0 to below the width of the scan.")
     kept = slice(0, scan.mask.shape[X] - n)
-    new = [
-        np.concatenate([np.full_like(array[:n], fill), array[kept]])
-        for array, fill in ((scan.volume.array, AIR_HU), (scan.mask, 0))
-    ]
-    return _seen(scan, new[0], new[1], first=(-n, 0, 0))
+    old = (scan.volume.array, AIR_HU), (scan.mask, 0)
+    new = (np.concatenate([np.full_like(array[:n], fill), array[kept]]) for array, fill in old)
+    return _seen(scan, *new, first=(-n, 0, 0))
 
 
 def cropped(scan: NotedScan, mm: float) -> NotedScan:

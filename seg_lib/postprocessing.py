@@ -82,6 +82,5 @@ def rim_rule(
     away = np.abs(hu - hu[inside].mean()) / max(float(hu[inside].std()), 1e-6)
     rim = inside & ~ndimage.binary_erosion(inside)
     next_to_it = ndimage.binary_dilation(inside) & ~inside
-    return ((inside & ~(rim & (away > drop_sd))) | (next_to_it & (away < add_sd))).astype(
-        mask.dtype
-    )
+    moved = (inside & ~(rim & (away > drop_sd))) | (next_to_it & (away < add_sd))
+    return moved.astype(mask.dtype)

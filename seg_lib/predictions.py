@@ -9,15 +9,17 @@ import numpy as np
 from torch import Tensor, nn
 
 from seg_lib.classification import write_subtypes
-from seg_lib.data.case_rules import mask_name
+from seg_lib.data.case_rules import Case, check_files, mask_name
 from seg_lib.data.nifti import Volume, read_image, write_mask
+from seg_lib.data.nnunet_layout import channel_files
 from seg_lib.data.slices import read_png, save_png
-from seg_lib.data.volumes import Preparation
+from seg_lib.data.volumes import Preparation, coarse_box
 from seg_lib.errors import DataWarning, InputError
 from seg_lib.inference import SlidingWindow, predict_volume
 from seg_lib.multitask_inference import predict_multitask
 from seg_lib.slice_inference import predict_resized, predict_slicewise
 from seg_lib.text_inference import predict_noted, warn_of_cut
+from seg_lib.volumes3d import predict_case
 
 
 def predict_by_slices(model: nn.Module, about: dict[str, Any], image: Path, out: Path) -> None:
@@ -64,9 +66,19 @@ def predict_padded(model: nn.Module, volume: Volume, window: tuple, size: int) -
 
 
 def predict_by_windows(model: nn.Module, about: dict[str, Any], image: Path, out: Path) -> None:
-    """Mask of one volume from a 3D network, written as ``out``."""
-    volume = read_image(image)
-    write_mask(out, predict_volume(model, volume, *windows_of(about)), volume)
+    """Mask of one volume from a 3D network, written as ``out``; CASE_0001 lies beside CASE_0000."""
+    volume, names = read_image(image), about.get("channels")
+    if not names:
+        write_mask(out, predict_volume(model, volume, *windows_of(about, volume)), volume)
+        return
+    if "_0000" not in image.name:
+        raise InputError(
+            f"{image}: the network has more channels ({', '.join(names)}) than this file; give "
+            "CASE_0000 with CASE_0001 and so on beside it, as nnU-Net names them."
+        )
+    case = Case(image.name, image.name, image, channels=channel_files(image, names))
+    check_files([case], image)
+    write_mask(out, predict_case(model, case, *windows_of(about, volume)), volume)
 
 
 def predict_with_note(model: nn.Module, about: dict[str, Any], image: Path, out: Path) -> None:
@@ -84,20 +96,25 @@ def predict_with_note(model: nn.Module, about: dict[str, Any], image: Path, out:
         )
     volume = read_image(image)
     note = notes[name] if about["with_notes"] else None
-    write_mask(out, predict_noted(model, volume, note, *windows_of(about)), volume)
+    write_mask(out, predict_noted(model, volume, note, *windows_of(about, volume)), volume)
     warn_of_cut(model, name, note)
 
 
-def windows_of(about: dict[str, Any]) -> tuple[Preparation, SlidingWindow]:
-    """How a 3D network was trained to see a volume, from its checkpoint."""
+def windows_of(about: dict[str, Any], volume: Volume) -> tuple[Preparation, SlidingWindow]:
+    """How a 3D network was trained to see a volume, and where another has found something in it."""
     plain = {k: tuple(v) if isinstance(v, list) else v for k, v in about["preparation"].items()}
-    return Preparation(**plain), SlidingWindow(patch=tuple(about["patch"]))
+    how = Preparation(**plain)
+    if about.get("coarse"):
+        first, margin_mm = about["coarse"]
+        found = predict_volume(first.model, volume, *windows_of(first.about, volume))
+        how = dataclasses.replace(how, part=coarse_box(volume, found, margin_mm))
+    return how, SlidingWindow(patch=tuple(about["patch"]))
 
 
 def predict_with_subtype(model: nn.Module, about: dict[str, Any], image: Path, out: Path) -> None:
     """Labels of one volume, and a line with its subtype in ``subtype_results.csv`` beside them."""
     volume = read_image(image)
-    how, sliding = windows_of(about)
+    how, sliding = windows_of(about, volume)
     labels, chances = predict_multitask(model, volume, how, sliding.patch)
     write_mask(out, labels, volume)
     write_subtypes(out.parent, {mask_name(image): int(chances.argmax())})

@@ -68,9 +68,8 @@ def read_history(out_dir: str | Path) -> dict[str, Any]:
     path = Path(out_dir) / "history.json"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        return {"stopped": content["stopped"], "config": content["config"]} | {
-            "history": list(content["history"])
-        }
+        content["history"] = list(content["history"])
+        return {name: content[name] for name in ("stopped", "config", "history")}
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: no readable history of a run; name the run's folder.") from error
 

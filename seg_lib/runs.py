@@ -73,9 +73,7 @@ def accelerated(model: nn.Module, precision: str) -> Iterator[Any]:
 
     device = process_state().device.type
     if precision == "fp16" and device == "cpu":
-        raise InputError(
-            "TrainConfig: precision 'fp16' needs a GPU; choose one of: no, bf16, auto."
-        )
+        raise InputError("TrainConfig: precision 'fp16' needs a GPU; choose no, bf16 or auto.")
     if precision in ("auto", "fast"):
         asked = device == "cuda" or (device == "cpu" and precision == "fast")
         precision = "bf16" if asked and has_bf16(device) else "no"

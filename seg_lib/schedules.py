@@ -152,13 +152,8 @@ def learning_rate(
     if config.schedule == "plateau":
         losses = [row["val_loss"] for row in history if "val_loss" in row]
         losses = losses or [row["loss"] for row in history]  # no validation: the training loss
-        return plateau_rate(
-            losses,
-            config.learning_rate,
-            config.plateau_factor,
-            config.plateau_patience,
-            config.min_lr,
-        )
+        falls = config.plateau_factor, config.plateau_patience, config.min_lr
+        return plateau_rate(losses, config.learning_rate, *falls)
     return config.learning_rate
 
 

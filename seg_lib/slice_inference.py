@@ -125,8 +125,7 @@ def halved(batch_size: int, what: str, shape: Sequence[int]) -> int:
     if batch_size == 1:
         sides = " x ".join(map(str, shape))
         raise InputError(
-            f"One {what} of {sides} does not fit into the memory of the device; take a smaller "
-            "size or the CPU."
+            f"One {what} of {sides} does not fit into the memory; take a smaller size or the CPU."
         )
     message = f"Out of memory with {batch_size} {what}s at once; going on with {batch_size // 2}."
     warnings.warn(message, RuntimeWarning, stacklevel=3)

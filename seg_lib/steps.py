@@ -57,10 +57,7 @@ def text_segmentation_step(
 
 
 def multitask_step(
-    model: nn.Module,
-    batch: Mapping[str, Any],
-    loss: Loss = dice_ce,
-    smoothing: float = 0.05,
+    model: nn.Module, batch: Mapping[str, Any], loss: Loss = dice_ce, smoothing: float = 0.05
 ) -> dict[str, Tensor]:
     """Segment, and name the subtype of the lesion: one forward pass, two losses.
 

@@ -32,6 +32,7 @@ from seg_lib.submission_archive import (
     TABLE,
     Files,
     masks_in,
+    refuse_inside,
     submitted_files,
 )
 from seg_lib.submission_rules import declaration_fault
@@ -84,11 +85,10 @@ def score_case(mask: np.ndarray, reference: np.ndarray, spacing_mm: Sequence[flo
     counts = overlap(mask, reference)
     both = counts.mask_voxels + counts.reference_voxels
     share = (2 * counts.shared_voxels + EPSILON) / (both + EPSILON)
-    circle = recist_error(mask, reference, spacing_mm, "circle")
+    circle, feret = (recist_error(mask, reference, spacing_mm, how) for how in ("circle", "feret"))
     volume = relative_volume_error(mask, reference)
-    numbers = (1 - share + circle + volume) / 3, share, circle
-    feret = recist_error(mask, reference, spacing_mm, "feret")
-    return dict(zip(SCORES, (*numbers, feret, volume), strict=True))
+    numbers = (1 - share + circle + volume) / 3, share, circle, feret, volume
+    return dict(zip(SCORES, numbers, strict=True))
 
 
 def official_score(
@@ -150,6 +150,7 @@ def score_to_csv(
     submission: Path, reference_dir: Path, rules: Mapping[str, Any] | None, out: Path | None
 ) -> str:
     """Score a submission, write a line a case to ``out``, and say the means with intervals."""
+    refuse_inside(reference_dir, out)
     rows, summary = score_submission(submission, reference_dir, rules)
     if out:
         write_table(out, rows, ["case", *SCORES])

@@ -60,6 +60,12 @@ def masks_in(folder: str | Path) -> dict[str, Path]:
     return masks
 
 
+def refuse_inside(reference_dir: str | Path, out: Path | None) -> None:
+    """A result that would lie among the hidden masks, or replace one, is an ``InputError``."""
+    if out and Path(out).resolve().is_relative_to(Path(reference_dir).resolve()):
+        raise InputError(f"{out}: lies in the reference; write the result into another folder.")
+
+
 def _files_of_folder(folder: Path) -> Files:
     files: Files = {}
     for where, folders, names in os.walk(folder):

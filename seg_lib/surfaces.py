@@ -181,10 +181,10 @@ def _as_bool(voxels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(foreground)
 
 
-def surface_voxels(mask: np.ndarray) -> np.ndarray:
-    """Voxels of a bool mask with a background neighbour across a face; same shape, bool."""
+def surface_voxels(mask: np.ndarray, n_axes: int = 3) -> np.ndarray:
+    """Voxels of a bool mask with background across a face along its first axes; as bool mask."""
     inside = mask.copy()
-    for axis in range(mask.ndim):
+    for axis in range(min(mask.ndim, n_axes)):
         along, voxels = np.moveaxis(inside, axis, 0), np.moveaxis(mask, axis, 0)
         along[1:] &= voxels[:-1]
         along[:-1] &= voxels[1:]

@@ -80,6 +80,14 @@ def train_task(task: str, data: Path, out: Path, profile: str, seed: int, **how:
     if (out / "best.safetensors").exists() and not how.get("resume"):
         raise InputError(f"{out}: holds a run; go on with --resume or choose another folder.")
     sizes = settings(chosen.lessons[network], profile)
+    if spacing_mm := how.pop("spacing_mm", None):
+        if "spacing_mm" not in sizes.sizes or min(spacing_mm) <= 0:
+            raise InputError(
+                f"{task}: --spacing {spacing_mm}; give a task of volumes three lengths."
+            )
+        sizes = dataclasses.replace(
+            sizes, sizes=dict(sizes.sizes) | {"spacing_mm": tuple(spacing_mm)}
+        )
     with connected() as main:  # the others of several processes have nothing to score
         parts = chosen.load(data, out, sizes, seed)
         model = chosen.train(parts, out, sizes, seed, **how)

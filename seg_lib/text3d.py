@@ -11,8 +11,12 @@ that the tumour is what lies in the middle of a patch: of several nodules there 
 Taught in notebook 15.
 """
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +27,7 @@ from seg_lib.course.profiles import Settings
 from seg_lib.data.nifti import read_image
 from seg_lib.data.patches import NotedPatches, greys
 from seg_lib.data.volumes import Prepared
-from seg_lib.errors import InputError, Interrupted
+from seg_lib.errors import Interrupted
 from seg_lib.files import written_whole
 from seg_lib.inference import foreground_of
 from seg_lib.models import build_model
@@ -31,7 +35,7 @@ from seg_lib.models.language_model import load_language_model
 from seg_lib.models.presets import fast_layout, sizes_for
 from seg_lib.models.text_encoder import TextEncoder
 from seg_lib.models.text_guided import TextGuided
-from seg_lib.processes import n_processes
+from seg_lib.processes import batch_per_process, main_process_first, n_processes
 from seg_lib.run_log import read_history
 from seg_lib.runs import can_go_on
 from seg_lib.small_llama import train_small_llama
@@ -49,6 +53,8 @@ from seg_lib.volumes3d import (
 
 LANGUAGE_MODEL = "language_model"  # folder beside the weights, where a small Llama was trained
 HARD = "false_alarms.npz"  # file beside the weights of the image-only network
+LLAMA = "from seg_lib.small_llama import train_small_llama; train_small_llama({!r}, {}, {})"
+PLACES = {"RANK", "LOCAL_RANK", "WORLD_SIZE"}  # what a launcher tells each of its processes
 
 
 def text_guided(
@@ -77,20 +83,29 @@ def build_as_trained(about: dict[str, Any], run_dir: Path) -> TextGuided:
 
 
 def language_model_for(out: Path, sizes: Settings, seed: int) -> str:
-    """The name in the sizes, or else the folder of a small Llama, trained if it is not there."""
+    """The name in the sizes, or else the folder of a small Llama, trained if it is not there.
+
+    Of several processes the first trains it, in a process of its own that knows of no others.
+    """
     if sizes.language_model:
         return sizes.language_model
-    folder = out / LANGUAGE_MODEL
-    if not (folder / "config.json").exists():
-        train_small_llama(folder, sizes.llama_steps, seed)
-    return str(folder)
+    folder = str(out / LANGUAGE_MODEL)
+    with main_process_first():
+        if not (out / LANGUAGE_MODEL / "config.json").exists():
+            if n_processes() == 1:
+                train_small_llama(folder, sizes.llama_steps, seed)
+            else:
+                alone = {name: value for name, value in os.environ.items() if name not in PLACES}
+                code = LLAMA.format(folder, sizes.llama_steps, seed)
+                subprocess.run([sys.executable, "-c", code], env=alone, check=True)
+    return folder
 
 
 def untrained(out: Path, sizes: Settings, seed: int) -> TextGuided:
     """The network of a lesson before its training, with its language model."""
-    seed_everything(seed)
-    numbers = sizes_for("text_unet3d", 0, sizes.preset)
-    return text_guided(language_model_for(out, sizes, seed), sizes.encoder, numbers)
+    name = language_model_for(out, sizes, seed)
+    seed_everything(seed)  # now: the weights do not depend on whether a Llama was trained here
+    return text_guided(name, sizes.encoder, sizes_for("text_unet3d", 0, sizes.preset))
 
 
 def train_text(parts: Parts, out: str | Path, sizes: Settings, seed: int, **how: Any) -> TextGuided:
@@ -105,12 +120,10 @@ def train_text(parts: Parts, out: str | Path, sizes: Settings, seed: int, **how:
             ``model`` to start from, such as one of `seg_lib.contrastive`; else ``untrained``.
 
     Raises:
-        InputError: several processes; in step 1 a part of the network has no gradient.
+        InputError: several processes cannot share the batch.
         Interrupted: by a signal or by ``minutes``.
     """
-    if n_processes() > 1:
-        raise InputError("text3d trains in one process; start it without torchrun and --gpus 1.")
-    train, val, _ = parts
+    (train, val, _), drawn = parts, _drawn(sizes, seed)
     out, with_notes, resume = Path(out), how.get("with_notes", True), how.get("resume", False)
     seed_everything(seed)
     model = how.get("model") or untrained(out, sizes, seed)
@@ -119,12 +132,13 @@ def train_text(parts: Parts, out: str | Path, sizes: Settings, seed: int, **how:
     def run(folder: Path, notes: bool, epochs: int, minutes=None, **hard: Any) -> None:
         """One training; afterwards the model has its best weights."""
         other = {"other_note": sizes.other_note if notes else 0.0}
-        batches = NotedPatches(train, sizes.patch, **_drawn(sizes, seed), **other, **hard)
+        batches = NotedPatches(train, sizes.patch, **drawn, **other, **hard)
         config = dataclasses.replace(sizes.train_config(seed, minutes), epochs=epochs)
         step = partial(text_segmentation_step, loss=LOSSES[sizes.loss], with_notes=notes)
         validate = volume_validation(val, sliding_of(sizes), own_note if notes else no_note)
         goes_on = resume and can_go_on(folder)
-        fit(model, step, batches, config, folder, validate, resume=goes_on, about=about)
+        with _frozen_text(model, notes):
+            fit(model, step, batches, config, folder, validate, resume=goes_on, about=about)
         if (stopped := read_history(folder)["stopped"]) in ("minutes", "signal"):
             raise Interrupted(f"{folder}: stopped ({stopped}) and saved; --resume goes on.")
         load_weights(model, folder / "best.safetensors")
@@ -135,14 +149,28 @@ def train_text(parts: Parts, out: str | Path, sizes: Settings, seed: int, **how:
     model.standardise([volume.case.note for volume in train])
     for case in (volume.case for volume in train):
         warn_of_cut(model, case.case, case.note)
-    hard = _hard_places(model, train, sizes, out / "image_only" / HARD)
+    with main_process_first():  # the first looks again, the others read what it found
+        hard = _hard_places(model, train, sizes, out / "image_only" / HARD)
     run(out, with_notes, sizes.epochs, how.get("minutes"), hard=hard)
     return model
 
 
+@contextlib.contextmanager
+def _frozen_text(model: TextGuided, notes: bool) -> Iterator[None]:
+    """Without notes, what listens does not learn: several processes wait for every gradient."""
+    frozen = [] if notes else [*model.encoder.parameters(), *model.unet.listen.parameters()]
+    frozen = [weight for weight in frozen if weight.requires_grad]
+    for weight in frozen:
+        weight.requires_grad_(False)
+    yield
+    for weight in frozen:
+        weight.requires_grad_(True)
+
+
 def _drawn(sizes: Settings, seed: int) -> dict[str, Any]:
-    names = ("patches", "positives", "batch_size", "jitter")
-    return {name: sizes.sizes[name] for name in names} | {"augment": greys, "seed": seed}
+    drawn = {name: sizes.sizes[name] for name in ("patches", "positives", "jitter")}
+    drawn |= {"batch_size": batch_per_process(sizes.batch_size)}
+    return drawn | {"augment": greys, "seed": seed}
 
 
 def _about(sizes: Settings) -> dict[str, Any]:

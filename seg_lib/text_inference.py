@@ -14,7 +14,7 @@ from seg_lib.data.nifti import Volume
 from seg_lib.data.patches import positions_of
 from seg_lib.data.volumes import Preparation, Prepared, prepare
 from seg_lib.errors import DataWarning
-from seg_lib.inference import SlidingWindow, mask_of, sliding_window
+from seg_lib.inference import SlidingWindow, mask_of, slide_in_part
 from seg_lib.models.text_guided import TextGuided
 
 
@@ -47,7 +47,7 @@ def logits_of(model: TextGuided, volume: Prepared, note: str | None, how: Slidin
     shape = volume.image.shape[-3:]
     image = torch.from_numpy(volume.image).reshape(-1, *shape)
     whole = torch.cat([image, positions_of(shape)])[None]
-    return sliding_window(Told(model, note), whole, how)
+    return slide_in_part(Told(model, note), whole, how, volume)
 
 
 def own_note(model: TextGuided, volume: Prepared, how: SlidingWindow) -> Tensor:

@@ -22,6 +22,7 @@ from seg_lib.text3d import LANGUAGE_MODEL
 from seg_lib.training import load_checkpoint, load_weights
 
 HUB = "hf:"
+LOOK_FIRST = ("volumes3d", "pancreas")  # tasks whose networks need nothing but the image
 FILES = [WEIGHTS, CARD, RESULTS, f"{LANGUAGE_MODEL}/*"]
 
 
@@ -43,12 +44,19 @@ class Trained:
         self.task.predict(self.model, self.about, Path(image), Path(out))
 
 
-def load_trained(run: str | Path, notes: Path | None = None) -> Trained:
+def load_trained(
+    run: str | Path,
+    notes: Path | None = None,
+    coarse: str | Path | None = None,
+    margin_mm: float = 15.0,
+) -> Trained:
     """Load what ``seg-lib train`` wrote.
 
     Args:
         run: its folder, or ``hf:owner/name``, if need be with ``@revision``.
         notes: table with a note for each image, for a network that reads; see `read_notes`.
+        coarse: run of a 3D network that looks first; see `coarse_box`.
+        margin_mm: around what it finds.
 
     Raises:
         InputError: no run, one that cannot be used, or the hub is out of reach.
@@ -67,11 +75,35 @@ def load_trained(run: str | Path, notes: Path | None = None) -> Trained:
         raise InputError(f"{told}; give a run of 'seg-lib train' as it was written.") from error
     load_weights(model, weights)
     about["notes"] = read_notes(notes) if notes else None
+    if coarse:
+        about["coarse"] = load_coarse(coarse, about), margin_mm
     return Trained(model.eval(), about, task, folder)
 
 
+def load_coarse(run: str | Path, about: dict[str, Any]) -> Trained:
+    """The network that looks first for the one of ``about``.
+
+    Raises:
+        InputError: one of them is 2D, this one reads notes, or their images have other channels.
+    """
+    first = load_trained(run)
+    ours, its = (each.get("task", "slices2d") for each in (about, first.about))
+    if its not in LOOK_FIRST or ours == "slices2d":
+        raise InputError(
+            f"{run}: {its} cannot look first for {ours}; --coarse takes a run of "
+            f"{' or '.join(LOOK_FIRST)}, for a network that is 3D too."
+        )
+    ours, its = (each.get("sizes", {}).get("in_channels", 1) for each in (about, first.about))
+    if max(its, ours) > 1:
+        raise InputError(
+            f"{run}: its images have {its} channels, those of the network after it {ours}; "
+            "--coarse is for images of one channel."
+        )
+    return first
+
+
 def predict_files(
-    run: str | Path, images: Sequence[Path], out: Path, notes: Path | None = None
+    run: str | Path, images: Sequence[Path], out: Path, **beside: Any
 ) -> list[tuple[Path, str | None]]:
     """Segment files with the best network of a run; one fault does not stop the others.
 
@@ -79,7 +111,7 @@ def predict_files(
         run: as for ``load_trained``.
         images: volumes in HU, or PNG slices.
         out: gets a mask with the name of each image, on its grid.
-        notes: as for ``load_trained``.
+        beside: as for ``load_trained``.
 
     Returns:
         (image, None or what was wrong with it) each.
@@ -91,7 +123,7 @@ def predict_files(
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise InputError(f"Two images are called {sorted(twice)[0]}; predict them one by one.")
-    trained, outcomes = load_trained(run, notes), []
+    trained, outcomes = load_trained(run, **beside), []
     for image in images:
         try:
             trained.predict(image, out / mask_name(Path(image)))

@@ -233,7 +233,8 @@ def fit(
 
     Taught in notebook 06.
     """
-    keep_memory()
+    if not any(getattr(module, "recompute", False) for module in model.modules()):
+        keep_memory()  # what is computed again to save memory would be kept
     optimizer = build_optimizer(model, config)
     run = opened_run(model, optimizer, config, out_dir, len(batches), resume, about or {})
     with run as run, stop_requests(config.minutes) as stop:

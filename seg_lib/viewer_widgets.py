@@ -159,11 +159,9 @@ class Controls:
             style={"description_width": "3em"},
             layout={"width": f"{self.viewer.view.size_px}px", "max_width": "100%"},
         )
-        none = not self.viewer.lesions
-        self.previous = widgets.Button(
-            description="Previous lesion", icon="backward", disabled=none
-        )
-        self.next = widgets.Button(description="Next lesion", icon="forward", disabled=none)
+        off = not self.viewer.lesions
+        self.previous = widgets.Button(description="Previous lesion", icon="backward", disabled=off)
+        self.next = widgets.Button(description="Next lesion", icon="forward", disabled=off)
 
     def _build_look(self) -> None:
         in_hu = self.viewer.scan.unit == "HU"

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from seg_lib import baselines, evaluation, losses
 from seg_lib.course.profiles import Settings
 from seg_lib.data.cases import Case, read_cases, with_validation
-from seg_lib.data.nifti import read_image, read_mask
+from seg_lib.data.modalities import load_channels
+from seg_lib.data.nifti import read_mask
 from seg_lib.data.patches import PatchBatches, flips_and_greys
-from seg_lib.data.volumes import AIR_BELOW_HU, Preparation, Prepared, load_volumes, put_back
+from seg_lib.data.volumes import AIR_BELOW_HU, Preparation, Prepared, put_back
 from seg_lib.errors import InputError
-from seg_lib.inference import SlidingWindow, foreground_of, predict_volume, sliding_window
+from seg_lib.inference import SlidingWindow, foreground_of, mask_of, slide_in_part
 from seg_lib.metrics import dice
 from seg_lib.models import build_model
 from seg_lib.models.presets import fast_layout, sizes_for
@@ -71,7 +72,7 @@ def volumes3d_parts(data: str | Path, work: str | Path, sizes: Settings, seed: i
         InputError: no cases.csv, an empty part, a case without label, or a faulty file.
     """
     parts = labelled_parts(data, seed)
-    return tuple(load_volumes(cases, preparation_of(sizes)) for cases in parts.values())
+    return tuple(load_channels(cases, preparation_of(sizes)) for cases in parts.values())
 
 
 def labelled_parts(data: str | Path, seed: int) -> dict[str, list[Case]]:
@@ -90,7 +91,7 @@ def labelled_parts(data: str | Path, seed: int) -> dict[str, list[Case]]:
 def volume_logits(model: nn.Module, volume: Prepared, how: SlidingWindow) -> Tensor:
     """Logits (1, K, X, Y, Z) of a prepared volume."""
     image = torch.from_numpy(volume.image)
-    return sliding_window(model, image.reshape(1, -1, *image.shape[-3:]), how)
+    return slide_in_part(model, image.reshape(1, -1, *image.shape[-3:]), how, volume)
 
 
 def volume_validation(
@@ -133,29 +134,20 @@ def train_volumes(
     network = how.get("network") or sizes.network
     seed_everything(seed)
     numbers = sizes_for(network, 0, sizes.preset)
+    if train[0].image.ndim == 4:
+        numbers["in_channels"] = len(train[0].image)
     model = build_model(network, **numbers).to(memory_format=fast_layout(network))
-    batches = PatchBatches(
-        train,
-        sizes.patch,
-        batch_per_process(sizes.batch_size),
-        sizes.patches,
-        sizes.positives,
-        flips_and_greys,
-        seed,
-        sizes.jitter,
-    )
+    choice = {"patches": sizes.patches, "positives": sizes.positives, "jitter": sizes.jitter}
+    choice |= {"augment": flips_and_greys, "seed": seed}
+    batches = PatchBatches(train, sizes.patch, batch_per_process(sizes.batch_size), **choice)
     about = {"task": "volumes3d", "network": network, "sizes": numbers, "patch": list(sizes.patch)}
     about["preparation"] = dataclasses.asdict(preparation_of(sizes))
-    fit(
-        model,
-        partial(segmentation_step, loss=LOSSES[sizes.loss]),
-        batches,
-        sizes.train_config(seed, how.get("minutes")),
-        out,
-        volume_validation(val, sliding_of(sizes)),
-        resume=how.get("resume", False),
-        about=about,
-    )
+    if "in_channels" in numbers:
+        about["channels"] = [name for name, _ in train[0].case.channels]  # behind the first
+    step = partial(segmentation_step, loss=LOSSES[sizes.loss])
+    config = sizes.train_config(seed, how.get("minutes"))
+    validate = volume_validation(val, sliding_of(sizes))
+    fit(model, step, batches, config, out, validate, resume=how.get("resume", False), about=about)
     load_weights(model, Path(out) / "best.safetensors")
     return model
 
@@ -181,26 +173,38 @@ def score_volumes(
 ) -> list[dict[str, Any]]:
     """Predict every file anew, as ``seg-lib predict`` does, and score it on its own grid."""
     how, sliding = preparation_of(sizes), sliding_of(sizes)
-    masks = (predict_volume(model, read_image(v.case.image), how, sliding) for v in volumes)
-    return score_masks(volumes, masks)
+    return score_masks(volumes, (predict_case(model, v.case, how, sliding) for v in volumes))
+
+
+def predict_case(
+    model: nn.Module, case: Case, how: Preparation, sliding: SlidingWindow
+) -> np.ndarray:
+    """Mask (X, Y, Z) uint8 of a case with all its channels, on the grid of its first image."""
+    [ready] = load_channels([dataclasses.replace(case, label=None)], how)
+    return mask_of(volume_logits(model, ready, sliding), ready.place)
 
 
 def threshold_volumes(train: Sequence[Prepared], test: Sequence[Prepared]) -> list[np.ndarray]:
     """Masks (X, Y, Z): the largest piece in the lungs above a threshold tuned on the training set.
 
-    The same opponent as `seg_lib.slices2d.threshold_masks`.
+    The same opponent as `seg_lib.slices2d.threshold_masks`; of several channels it sees the first.
     """
     low, high = Preparation().window
     air = (AIR_BELOW_HU - low) / (high - low)
 
-    def predict(image: np.ndarray, bright: float) -> np.ndarray:
-        inside = baselines.inside_lungs(image, air)
-        return baselines.threshold_baseline(image, bright, roi=inside)
+    def seen(volume: Prepared) -> tuple[np.ndarray, np.ndarray]:
+        image = volume.image.reshape(-1, *volume.image.shape[-3:])[0]
+        return image, baselines.inside_lungs(image, air)
+
+    def predict(image_and_lungs: tuple, bright: float) -> np.ndarray:
+        image, lungs = image_and_lungs
+        return baselines.threshold_baseline(image, bright, roi=lungs)
 
     candidates = np.arange(0.25, 0.9, 0.05)
-    images, labels = [v.image for v in train], [v.label for v in train]
-    best, _ = baselines.tune(predict, images, labels, candidates)
-    return [put_back(predict(v.image, best), v.place) for v in test]
+    best, _ = baselines.tune(
+        predict, [seen(v) for v in train], [v.label for v in train], candidates
+    )
+    return [put_back(predict(seen(v), best), v.place) for v in test]
 
 
 def score_on_volumes(model: nn.Module, parts: Parts, sizes: Settings) -> dict[str, list]:

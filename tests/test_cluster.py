@@ -81,6 +81,7 @@ def test_bash_accepts_the_script_and_torchrun_takes_several_processes(scheduler,
     scripts = [
         job_script("slices2d", scheduler, "data", "out", ask, network="unetr", seed=3),
         array_script(["slices2d", "06"], scheduler, "data", "out", ask, seeds=[0, 1]),
+        job_script("text3d", scheduler, "data", "out", ask),
     ]
     for script in scripts:
         subprocess.run(["bash", "-n"], input=script, text=True, check=True)

@@ -58,6 +58,15 @@ def test_patients_without_a_note_are_left_out(volumes):
         contrastive.pairs_of([silent, noted[1]], TINY.patch, 4)
 
 
+def test_several_processes_would_see_a_part_of_the_pairs(guided, volumes, monkeypatch, tmp_path):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="all pairs of a batch"):
+        contrastive.pretrain_aligned(
+            guided, with_notes(volumes), TINY.patch, TrainConfig(epochs=1), tmp_path / "run"
+        )
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_loss_is_that_of_the_points(guided, volumes):
     model = contrastive.Aligner(guided).eval()
     batch = next(iter(contrastive.pairs_of(with_notes(volumes), TINY.patch, 3)))

@@ -4,6 +4,7 @@ import pytest
 
 from seg_lib.course.profiles import LONGEST_S, PROFILES, TABLE, settings
 from seg_lib.errors import InputError
+from seg_lib.models.presets import sizes_for
 
 
 @pytest.mark.parametrize("notebook", TABLE)
@@ -35,6 +36,31 @@ def test_the_paper_preset_is_what_the_source_says():
     assert 708 * (1 + paper.copies) == 3540
     assert (paper.epochs, paper.network, paper.learning_rate) == (100, "resnet50_unet", 1e-4)
     assert (paper.encoder_weights, paper.loss, paper.optimizer) == ("imagenet", "bce", "adam")
+
+
+def test_the_paper_preset_of_source_003():
+    """291 volumes, patches of which a quarter are positive, 300 epochs: 20 h on two A40."""
+    paper = settings("10", "paper")
+    assert (paper.n_cases, paper.patch, paper.positives) == (291, (160, 160, 64), 0.25)
+    assert (paper.batch_size, paper.patches) == (1, 1), "one patch a volume, one in a batch"
+    assert paper.loss == "dice_ce" and paper.budget_s == 20 * 3600 * 2
+    assert sizes_for(paper.network, 0, paper.preset) == {"dropout": 0.2}
+    config = paper.train_config(seed=0)
+    assert (config.epochs, config.optimizer, config.learning_rate) == (300, "adamw", 3e-4)
+    assert (config.weight_decay, config.validate_every) == (1e-6, 1)
+
+
+def test_the_paper_preset_of_source_000():
+    """100 whole volumes of 384 x 384 x 128 in batches of 2, 1000 epochs: 18 h on two A40."""
+    paper = settings("15", "paper")
+    assert (paper.n_cases, paper.size, paper.patch) == (100, (384, 384, 128), (384, 384, 128))
+    assert (paper.batch_size, paper.patches, paper.preset) == (2, 1, "paper")
+    assert paper.language_model == "meta-llama/Llama-2-7b-chat-hf"
+    assert 18 * 3600 * 2 <= paper.budget_s < 19 * 3600 * 2
+    config = paper.train_config(seed=0)
+    assert (config.epochs, config.optimizer, config.learning_rate) == (1000, "adamw", 1e-4)
+    assert config.warmup_epochs == settings("16", "paper").train_config(0).warmup_epochs == 10
+    assert config.weight_decay == 1e-5
 
 
 def test_settings_are_attributes_and_frozen():

@@ -18,6 +18,7 @@ from seg_lib import costs, doctor, preflight
 from seg_lib.cli import main
 from seg_lib.course import runner
 from seg_lib.course.notebooks import find_notebooks, read_notebook
+from seg_lib.course.profiles import PROFILES
 
 INSTALL = doctor.INSTALL
 
@@ -149,6 +150,34 @@ def test_the_device(monkeypatch, facts, said):
     monkeypatch.setattr(doctor, "TRY_TORCH", torch_says(**facts))
     monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
     assert f"device   {said}" in doctor.report()[0]
+
+
+@pytest.mark.parametrize(
+    ("memory_gb", "gpus", "fitting"),
+    [
+        (3.4, [], []),
+        (3.6, [], ["smoke"]),
+        (16, [], ["smoke", "laptop"]),
+        (16, ["A30, 24 GB"], ["smoke", "laptop", "gpu"]),
+        (16, ["A40, 48 GB", "A40, 48 GB"], ["smoke", "laptop", "gpu", "paper"]),
+    ],
+)
+def test_each_profile_gets_a_verdict(monkeypatch, memory_gb, gpus, fitting):
+    """Of the largest lesson of a profile; several GPUs count together."""
+    needs = {"01": (1000, 4000, 24000, 2000), "02": (3500, 3000, 2000, 90000)}
+    table = {
+        lesson: {profile: {"budget_mb": mb} for profile, mb in zip(PROFILES, row, strict=True)}
+        for lesson, row in needs.items()
+    }
+    monkeypatch.setattr(doctor, "TABLE", table)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free(memory_gb))
+    monkeypatch.setattr(doctor, "TRY_TORCH", torch_says(devices=gpus, cuda_build="12.8"))
+    said = doctor.report()[0].split("\nprofiles\n")[1].split("\n\n")[0].splitlines()
+    assert [line.split()[0] for line in said] == list(PROFILES)
+    assert [line.split()[0] for line in said if " fits: " in line] == fitting
+    asked = [re.search(r": ([\d.]+) GB", line)[1] for line in said]
+    assert asked == ["3.5", "4", "24", "90"]
+    assert said[0].endswith(f"memory, {memory_gb:.1f} GB here")
 
 
 def test_a_gpu_that_torch_cannot_use_is_told(monkeypatch, no_torch_trial):

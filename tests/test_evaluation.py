@@ -127,6 +127,32 @@ def test_folders_give_the_same_rows_as_arrays(folders):
     assert [row["patient"] for row in alone] == ["half", "missed", "perfect"]
 
 
+def test_the_test_of_a_data_folder_is_judged_by_the_names_of_its_images(folders):
+    """Its masks have other names than its images; a case of the training is not asked for."""
+    rows = evaluate_folders(folders / "predictions", folders / "truth")
+    lines = ["case,patient,image,label,split,note"]
+    for case, label, split, told in (
+        ("perfect", "perfect", "test", ""),
+        ("half", "half", "test", '"left, upper lobe"'),
+        ("missed", "missed", "test", ""),
+        ("own", "half", "train", "right"),
+    ):
+        (folders / f"{case}.nii.gz").write_text(case)  # the images themselves are not read
+        lines.append(f"id_{case},p_{case},{case}.nii.gz,masks/of_{label}.nii.gz,{split},{told}")
+    for path in sorted((folders / "truth").iterdir()):
+        path.rename(path.with_name(f"of_{path.name}"))
+    (folders / "truth").rename(folders / "masks")
+    text = "\n".join(lines) + "\n"
+    (folders / "cases.csv").write_text(text)
+    found = evaluate_folders(folders / "predictions", folders)
+    assert [row.pop("report", None) for row in found] == ["left, upper lobe", None, None]
+    names = [{"case": f"id_{row['case']}", "patient": f"p_{row['case']}"} for row in rows]
+    assert found == [row | name for row, name in zip(rows, names, strict=True)]
+    (folders / "cases.csv").write_text(text.replace(",test,", ",train,"))
+    with pytest.raises(InputError, match=r"cases\.csv has no test case with a label"):
+        evaluate_folders(folders / "predictions", folders)
+
+
 def test_missing_and_extra_files_are_listed_and_nothing_is_scored(folders):
     (folders / "predictions" / "half.nii.gz").rename(folders / "predictions" / "hälf.nii.gz")
     with pytest.raises(InputError, match=r"missing: half\.nii\.gz; extra: hälf\.nii\.gz"):

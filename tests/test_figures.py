@@ -149,6 +149,20 @@ def test_loss_curve_draws_each_epoch_that_has_a_number():
         loss_curve([])
 
 
+def test_loss_curve_draws_the_learning_rate_only_if_asked():
+    history = [{"epoch": n, "loss": 1 / n, "lr": lr} for n, lr in ((1, 1e-3), (2, 4e-4), (3, 0.0))]
+    losses, rates = loss_curve(history, rate=True).axes
+    assert rates.lines[0].get_xydata().tolist() == [[1, 1e-3], [2, 4e-4], [3, 0.0]]
+    assert rates.get_ylim()[0] == 0 and 1e-3 < rates.get_ylim()[1] < 1.2e-3
+    assert "learning rate" in rates.get_ylabel() and "loss" in losses.get_ylabel()
+    assert len(loss_curve(history).axes) == 1
+    scored = [row | {"dice": 0.5} for row in history]
+    labels = [axes.get_ylabel().split(",")[0] for axes in loss_curve(scored, rate=True).axes]
+    assert labels == ["loss", "Dice on validation cases", "learning rate"]
+    with pytest.raises(InputError, match="history: .*'lr'"):
+        loss_curve([{"epoch": 1, "loss": 0.5}], rate=True)
+
+
 def test_dice_strip_shows_every_case_and_the_interval_by_patient():
     scores, patients = [0.1, 0.9, 0.2, 0.8], ["a", "a", "b", "b"]  # equal means: no spread
     figure = dice_strip({"net": rows(scores, patients=patients)})

@@ -9,7 +9,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from seg_lib import cli
+from seg_lib import cli, leaderboard
 from seg_lib.errors import InputError
 from seg_lib.leaderboard import standings, write_leaderboard
 from seg_lib.submission import SCORES
@@ -153,6 +153,28 @@ def test_names_are_text_and_the_page_asks_nobody(reference, tmp_path):
     assert "'=cmd()|" in seen.text, "an apostrophe keeps spreadsheets from computing it"
     assert "'@SUM(1)" in seen.text
     assert "a?b" in seen.text
+
+
+def test_a_team_named_like_a_path_is_text_and_leads_nowhere(reference, tmp_path, monkeypatch):
+    """A file cannot be called ``a/b``; what such a name would do is tried behind the reading."""
+    teams, out = tmp_path / "teams", tmp_path / "pages" / "board.html"
+    on_disk = ["a\\..\\b", "C:\\Windows\\x", "%2e%2e%2fx", "~root", "&#47;etc&#47;passwd", "-rf"]
+    for name in on_disk:
+        save(teams / name, {"a": 4, "b": 4})
+    before = sorted(tmp_path.rglob("*"))
+    scored = leaderboard.collect(teams, reference, {})[0]
+    assert sorted(scored) == sorted(on_disk)
+    paths = ["../x", "../../teams/-rf", "a/b", "/etc/passwd", str(reference / "a.nii.gz")]
+    every = scored | dict.fromkeys(paths, scored["-rf"])
+    monkeypatch.setattr(leaderboard, "collect", lambda *_: (every, {"../../late.zip": "late."}))
+    told = write_leaderboard(teams, out, reference)
+    assert sorted(tmp_path.rglob("*")) == sorted([*before, out.parent, out])
+    seen = Tags(out.read_text())
+    assert not {"a", "img", "link", "object", "iframe"} & {tag for tag, _ in seen.tags}
+    for name in [*on_disk, *paths]:
+        shown = f"'{name}" if name == "-rf" else name
+        assert f"1{shown[:60]}0.0000 (" in seen.text and f"1. {shown[:60]} 0.0000" in told
+    assert "../../late.zip: late." in seen.text
 
 
 def test_rules_of_the_folder(reference, tmp_path):

@@ -10,6 +10,7 @@ from seg_lib import metrics, surfaces
 from seg_lib.diameters import recist_diameter_mm
 from seg_lib.errors import InputError
 from seg_lib.metrics import (
+    added_path_length,
     case_metrics,
     centroid_distance_mm,
     dice,
@@ -64,6 +65,52 @@ def test_the_distance_of_the_middles_by_hand():
     )  # the diagonal
     with pytest.raises(InputError, match="one voxel size"):
         centroid_distance_mm(mask, reference, (2, 1))
+
+
+SQUARE = np.pad(np.ones((4, 4), bool), ((1, 2), (1, 3)))  # 12 of its 16 pixels are its contour
+BESIDE = np.roll(SQUARE, 1, axis=1)  # shares 3 pixels of the upper edge and 3 of the lower one
+
+
+def test_the_added_path_by_hand():
+    assert added_path_length(BESIDE, SQUARE) == 12 - 6
+    assert added_path_length(SQUARE, SQUARE) == 0
+    inner = np.pad(np.ones((2, 2), bool), ((2, 3), (2, 4)))
+    assert added_path_length(SQUARE, inner) == 4  # all of it, though the square covers it
+    assert added_path_length(inner, SQUARE) == 12
+    stray = SQUARE.copy()
+    stray[6, 7] = True
+    assert added_path_length(stray, SQUARE) == 0 < added_path_length(SQUARE, stray) == 1
+    assert added_path_length(SQUARE, SQUARE & ~inner) == 0  # its inner edge is its outer one
+    wide = SQUARE | BESIDE  # one column more: four pixels to draw, and two to draw back
+    assert (added_path_length(SQUARE, wide), added_path_length(wide, SQUARE)) == (4, 2)
+
+
+def test_the_added_path_in_mm_is_pixels_of_the_root_of_their_area():
+    assert added_path_length(BESIDE, SQUARE, (0.7, 0.7)) == pytest.approx(6 * 0.7)
+    assert added_path_length(BESIDE, SQUARE, (0.5, 2.0)) == 6
+    thick = SQUARE[..., None], BESIDE[..., None]
+    assert added_path_length(*thick, (0.7, 0.7, 5.0)) == pytest.approx(6 * 0.7)  # not how thick
+    with pytest.raises(InputError, match="one voxel size"):
+        added_path_length(BESIDE, SQUARE, (0.7, 0.7, 5.0))
+
+
+def test_the_added_path_of_a_volume_is_the_sum_over_its_slices():
+    rng = np.random.default_rng(6)
+    mask, reference = rng.random((2, 9, 8, 5)) < 0.6
+    mask[..., 1], reference[..., 3] = False, False  # missed, and a false alarm
+    each = [added_path_length(mask[..., z], reference[..., z], (0.5, 0.8)) for z in range(5)]
+    assert added_path_length(mask, reference, (0.5, 0.8, 3.0)) == pytest.approx(sum(each))
+    assert min(each[:3]) > 0 == each[3]
+    cube = np.stack([SQUARE] * 3, axis=2)
+    assert added_path_length(np.zeros_like(cube), cube) == 3 * 12  # first and last slice no lids
+
+
+def test_the_added_path_is_that_of_contours_by_erosion():
+    from scipy.ndimage import binary_erosion
+
+    mask, reference = np.random.default_rng(7).random((2, 20, 20)) < 0.8
+    ours, theirs = (m & ~binary_erosion(m) for m in (mask, reference))
+    assert added_path_length(mask, reference) == np.sum(theirs & ~ours) > 20
 
 
 def test_dice_and_iou_by_hand():
@@ -193,6 +240,13 @@ def test_empty_mask_policy(metric, both, one):
         assert metric(FALSE, something) == pytest.approx(one, rel=1e-12)
 
 
+def test_the_added_path_of_empty_masks():
+    for spacing_mm in (None, (0.5, 2.0)):  # a pixel of 1 mm
+        assert added_path_length(FALSE, FALSE, spacing_mm) == 0
+        assert added_path_length(TRUE, FALSE, spacing_mm) == 0  # erasing costs nothing
+        assert added_path_length(FALSE, TRUE, spacing_mm) == 4 * 3 - 2 * 1
+
+
 def test_a_missed_tumour_is_worse_than_any_other_distance():
     far, near = np.zeros((2, 9, 8, 7), dtype=bool)
     far[0, 0, 0], near[-1, -1, -1] = True, True
@@ -283,6 +337,7 @@ ALL = {
     "hd95": lambda m, r: hausdorff95_mm(m, r, (1, 1)),
     "surface_dice": lambda m, r: surface_dice(m, r, (1, 1)),
     "recist": lambda m, r: recist_error(m, r, (1, 1)),
+    "added path": added_path_length,
     "case": lambda m, r: case_metrics(m, r, (1, 1)),
 }
 

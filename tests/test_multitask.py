@@ -1,6 +1,7 @@
 """Segment and classify, from files to a score."""
 
 import json
+import shutil
 from types import MappingProxyType
 
 import nibabel as nib
@@ -146,6 +147,27 @@ def test_prediction_writes_labels_and_a_line_of_subtype(run, phantoms, tmp_path)
     lines = (tmp_path / "subtype_results.csv").read_text().splitlines()[1:]
     assert [line.split(",")[0] for line in lines] == [path.name for path in images]
     assert {line.split(",")[1] for line in lines} <= {"0", "1", "2"}
+
+
+def test_the_72_cases_of_source_004_in_one_run(run, phantoms, tmp_path):
+    """Copies of a few images under 72 names: a mask and a line each, and none is mixed up."""
+    images = sorted((phantoms / "imagesTs").iterdir())
+    (tmp_path / "images").mkdir()
+    of = {f"quiz_{n:03}.nii.gz": images[n % len(images)] for n in range(72)}
+    for name, image in of.items():
+        shutil.copy(image, tmp_path / "images" / name)
+    words = [str(tmp_path / "images" / name) for name in of]
+    assert cli.main(["predict", str(run), *words, "--out", str(tmp_path / "out")]) == 0
+    lines = (tmp_path / "out" / "subtype_results.csv").read_text().splitlines()
+    assert lines[0] == "Names,Subtype"
+    subtypes = dict(line.split(",") for line in lines[1:])
+    assert list(subtypes) == list(of) and len(lines) == 73
+    found = {name: (tmp_path / "out" / name).read_bytes() for name in of}
+    assert len(list((tmp_path / "out").glob("*.nii.gz"))) == 72
+    first = {image: name for name, image in reversed(of.items())}
+    assert len({found[name] for name in first.values()}) == len(images) > 1
+    for name, image in of.items():
+        assert found[name] == found[first[image]] and subtypes[name] == subtypes[first[image]]
 
 
 def test_the_checkpoint_says_how_it_saw(run, phantoms):

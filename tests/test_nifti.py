@@ -6,6 +6,7 @@ import warnings
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from hostile import read_apart
 
 from seg_lib.data.nifti import (
@@ -18,7 +19,12 @@ from seg_lib.data.nifti import (
     write_image,
     write_mask,
 )
+from seg_lib.data.volumes import Preparation, prepare
 from seg_lib.errors import DataWarning, InputError
+from seg_lib.inference import SlidingWindow, predict_volume
+from seg_lib.models import build_model
+from seg_lib.models.presets import sizes_for
+from seg_lib.steps import segmentation_step
 
 AFFINE = np.array([[0.7, 0, 0, -30], [0, 0.8, 0, 12], [0, 0, 2.5, 5], [0, 0, 0, 1.0]])
 HU = np.random.default_rng(0).integers(-1000, 400, (6, 5, 4)).astype(np.int16)
@@ -191,7 +197,10 @@ REFUSED = {
     "text": (lambda: b"hello" * 200, "not a NIfTI"),
     "dicom": (lambda: bytes(128) + b"DICM" + bytes(500), "DICOM"),
     "pair": (lambda: nifti(HU, magic=b"ni1"), "pair"),
-    "not a single number": (lambda: nifti(np.full(HU.shape, np.nan, np.float32)), "no finite|NaN"),
+    "not a single number": (
+        lambda: nifti(np.full(HU.shape, np.nan, np.float32)),
+        r"120 of 120 voxels are NaN.*first at \(0, 0, 0\)",
+    ),
     "cut header": (lambda: nifti(HU)[:300], "cut short"),
     "cut body": (lambda: nifti(HU)[:-1], "cut"),
     "cut body, gzip intact": (lambda: gzip.compress(nifti(HU)[:-7]), "7 bytes too early"),
@@ -310,6 +319,25 @@ def test_a_suspicious_image_is_read_with_a_warning(tmp_path, array, fields, mess
         volume = read_image(tmp_path / "ct.nii.gz")
     assert len(caught) == 1 and str(tmp_path) in str(caught[0].message)
     assert volume.array.shape == array.shape[:3]
+
+
+@pytest.mark.parametrize("network", ["unet3d", "monai_unet", "segresnet", "swin_unetr"])
+@pytest.mark.parametrize("value", [-1000, 7])
+def test_a_network_answers_an_image_of_one_value_without_nan(tmp_path, network, value):
+    """Every normalisation divides by a standard deviation of 0; also in a step of training."""
+    nifti(np.full((64, 32, 32), value, np.int16), path=tmp_path / "ct.nii")
+    with pytest.warns(DataWarning, match="every voxel is"):
+        volume = read_image(tmp_path / "ct.nii")
+    torch.manual_seed(0)
+    model = build_model(network, **sizes_for(network, 0, "small"))
+    patch = torch.from_numpy(prepare(volume, Preparation()).image)[None, None]
+    assert patch.unique().numel() == 1 and patch.shape == (1, 1, 64, 32, 32)
+    segmentation_step(model, {"image": patch, "label": (patch > 2).long()})["loss"].backward()
+    assert all(torch.isfinite(weight.grad).all() for weight in model.parameters())
+    with torch.inference_mode():
+        assert torch.isfinite(model.eval()(patch)).all()
+    mask = predict_volume(model, volume, Preparation(), SlidingWindow((64, 32, 32)))
+    assert mask.shape == volume.array.shape and mask.max() <= 1
 
 
 def test_a_mask_for_a_sheared_image_can_be_read_again(tmp_path):

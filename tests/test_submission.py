@@ -460,6 +460,20 @@ def test_links_in_a_folder(reference, team, tmp_path):
     assert "device" in finding
 
 
+@pytest.mark.parametrize("place", ["reference/a.nii.gz", "reference/new/x.csv", "link/a.nii.gz"])
+def test_no_result_is_written_among_the_hidden_masks(reference, team, tmp_path, place, capsys):
+    """Neither over a mask nor beside one; the fixture compares every byte afterwards."""
+    (tmp_path / "link").symlink_to(reference)
+    before = contents_of(tmp_path)
+    words = [["submission", "score", team, reference, "--out", tmp_path / place]]
+    words += [["leaderboard", tmp_path, tmp_path / place, "--reference", reference]]
+    for command in words:
+        assert cli.main(list(map(str, command))) == 1
+        said = capsys.readouterr().err
+        assert f"{tmp_path / place}: lies in the reference" in said
+    assert contents_of(tmp_path) == before
+
+
 @pytest.mark.parametrize("second", ["A.nii.gz", "a.nii.gz"])
 def test_names_that_collide(reference, team, tmp_path, second):
     says = pytest.warns(UserWarning) if second == "a.nii.gz" else contextlib.nullcontext()

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from seg_lib import cli, predictions, slices2d, tasks
+from seg_lib import cli, predictions, slices2d, tasks, volumes3d
 from seg_lib.course.profiles import Settings
 from seg_lib.data.nifti import read_image
 from seg_lib.data.phantom import make_phantom
+from seg_lib.errors import InputError
 from seg_lib.tables import read_case_table
 from seg_lib.training import load_checkpoint
 
@@ -149,6 +150,25 @@ def test_faults_are_one_sentence_and_leave_nothing(words, told, tmp_path, monkey
     error = capsys.readouterr().err
     assert told in error and "Traceback" not in error and error.count("\n") == 1
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_volumes_are_resampled_as_asked_for(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def load(data, out, sizes, seed):
+        asked.append(volumes3d.preparation_of(sizes).spacing_mm)
+        raise InputError("far enough")
+
+    chosen = dataclasses.replace(tasks.TASKS["volumes3d"], load=load)
+    monkeypatch.setitem(tasks.TASKS, "volumes3d", chosen)
+    words = ["--data", str(tmp_path), "--out", str(tmp_path / "run"), "--profile", "smoke"]
+    assert cli.main(["train", "volumes3d", *words]) == 1
+    assert cli.main(["train", "volumes3d", *words, "--spacing", "4", "4", "6"]) == 1
+    assert asked == [None, (4.0, 4.0, 6.0)]
+    capsys.readouterr()
+    for task, mm in (("volumes3d", "0"), ("slices2d", "4")):
+        assert cli.main(["train", task, *words, "--spacing", mm, "4", "6"]) == 1
+        assert f"{task}: --spacing" in capsys.readouterr().err
 
 
 def test_two_images_of_one_name_are_refused(run, tmp_path, capsys):

@@ -13,8 +13,11 @@ from made_up_runs import made_phantoms, trained_run
 from seg_lib import cli, text3d, text_inference, volumes3d
 from seg_lib.course.profiles import Settings, settings
 from seg_lib.data.case_rules import Case
+from seg_lib.data.cases import read_cases
+from seg_lib.data.phantom import make_phantom
 from seg_lib.errors import DataWarning, InputError, Interrupted
 from seg_lib.inference import SlidingWindow, foreground_of
+from seg_lib.tables import read_case_table
 from seg_lib.training import load_checkpoint, load_weights
 
 SMALL = {"patch": (32, 16, 16), "epochs": 2, "image_epochs": 1, "patches": 2, "llama_steps": 2}
@@ -122,10 +125,11 @@ def test_a_training_stopped_in_its_first_step_goes_on(phantoms, tmp_path):
         assert len(json.loads((folder / "history.json").read_text())["history"]) == epochs
 
 
-def test_several_processes_are_refused(phantoms, tmp_path, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(InputError, match="one process"):
+def test_a_batch_that_the_processes_cannot_share_is_refused_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(InputError, match="batch of 4 cannot be shared by 3 processes"):
         text3d.train_text(([], [], []), tmp_path, TINY, 0)
+    assert not list(tmp_path.iterdir())
 
 
 def test_prediction_with_a_table_of_notes(run, phantoms, tmp_path, capsys):
@@ -140,6 +144,24 @@ def test_prediction_with_a_table_of_notes(run, phantoms, tmp_path, capsys):
     assert cli.main([*words, "--notes", str(table)]) == 1
     said = capsys.readouterr()
     assert "no note of" in said.err and "done 1, failed 1" in said.out
+
+
+def test_another_hospital_gets_the_table_of_source_001_with_its_notes(run, tmp_path):
+    """Predict, compare, and each line of the table has the note that the network was told."""
+    make_phantom("thorax_notes", 2, (48, 48, 16), 0, tmp_path / "external1", "external1")
+    cases = read_cases(tmp_path / "external1")
+    words = ["predict", str(run), *(str(case.image) for case in cases)]
+    words += ["--out", str(tmp_path / "masks"), "--notes", str(tmp_path / "external1/cases.csv")]
+    assert cli.main(words) == 0
+    table = tmp_path / "result_external1_report.csv"
+    words = ["evaluate", str(tmp_path / "masks"), str(tmp_path / "external1")]
+    assert cli.main([*words, "--out", str(table)]) == 0
+    lines = table.read_text().splitlines()
+    assert lines[0] == "no,ID,Avr,Dice,IoU,HD,Report"
+    assert [line.split(",")[0] for line in lines[-2:]] == ["Avr", "Std"]
+    rows, _ = read_case_table(table)
+    told = {row["ID"]: row.get("Report", "") for row in rows}
+    assert told == {case.case: case.note for case in cases} and any(told.values())
 
 
 def test_a_note_left_out_or_too_long_is_said(run, phantoms, tmp_path, capsys):

@@ -58,3 +58,46 @@ def test_who_draws_on_the_side_that_a_wrong_note_names(monkeypatch, drawn, expec
     sizes = SimpleNamespace(size=(8, 4, 4))
     volumes = [volume(patient) for patient in rows]
     assert text_guided.follows(None, volumes, rows, sizes) == expected
+
+
+SITES = ("home", "external1", "external2")
+
+
+@pytest.fixture
+def three_patients_a_site(tmp_path):
+    """A tiny phantom of each hospital, where the benchmark looks for it."""
+    for name in SITES:
+        text_guided.phantom(tmp_path, 3, (48, 48, 16), name)
+    return tmp_path
+
+
+def test_a_site_that_is_left_out_is_judged_and_never_trained_on(three_patients_a_site, monkeypatch):
+    seen, work = {}, three_patients_a_site
+
+    def trained(parts, folder, sizes, seed):
+        seen["train"], seen["val"] = ({v.case.image.parts[-3] for v in p} for p in parts[:2])
+        return "image only", "told"
+
+    def score(model, volumes, notes, sizes):
+        seen[model] = (list(notes), {v.case.image.parts[-3] for v in volumes})
+        dice = 0.5 if model == "told" else 0.2
+        return [
+            {"case": v.case.case, "patient": v.case.patient, "dice": dice, "volume_ml": 1.0}
+            | {"reference_volume_ml": 1.0}
+            for v in volumes
+        ]
+
+    monkeypatch.setattr(text_guided, "trained", trained)
+    monkeypatch.setattr(text_guided.text3d, "score_noted", score)
+    row = {"n_cases": 9, "size": (48, 48, 16), "spacing_mm": None, "box": "lungs"}
+    sizes = text_guided.Settings("15", "x", row)
+    found = text_guided.one_site(work, sizes, "external1", 0)
+    assert seen["train"] | seen["val"] == {"home-3", "external2-3"}
+    rows = text_guided.rows_of(work / "external1-3")
+    right = [text_guided.row_to_note(row) for row in rows.values()]
+    assert seen["told"] == (right, {"external1-3"})
+    assert seen["image only"] == ([None] * 3, {"external1-3"})
+    table = text_guided.sites_summarised({"external1": [found, found]})["sites"]["external1"]
+    means = [table[name]["dice"]["mean"] for name in ("right note", "image only")]
+    assert means == pytest.approx([0.5, 0.2])
+    assert table["gain"]["difference"] == pytest.approx(0.3) and table["gain"]["n"] == 3

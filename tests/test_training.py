@@ -1,11 +1,13 @@
 """The loop: it learns, it stops when it should, and a resumed run is the same to the last bit."""
 
+import contextlib
 import functools
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +18,9 @@ import torch
 from torch import nn
 
 from seg_lib.checkpoints import load_checkpoint, load_weights
+from seg_lib.data.nifti import write_image
 from seg_lib.errors import DataWarning, InputError, TrainingError
-from seg_lib.files import folder_lock
+from seg_lib.files import folder_lock, folder_written_whole, write_text
 from seg_lib.inference import predict_slices
 from seg_lib.losses import dice_ce
 from seg_lib.run_log import read_history
@@ -530,6 +533,50 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, in_the_way):
         train(network(), batches=AugmentedBatches(), config=TrainConfig(epochs=1), out_dir=target)
 
 
+@contextlib.contextmanager
+def read_only(folder):
+    """Nothing can be written there while the block runs; root, who always could, is nobody."""
+    user = os.geteuid()
+    folder.chmod(0o555)
+    try:
+        os.seteuid(user or 65534)
+        yield
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o755)
+
+
+def trained_for_an_epoch(folder):
+    train(network(), batches=AugmentedBatches(), config=TrainConfig(epochs=1), out_dir=folder)
+
+
+def a_folder_within(folder):
+    with folder_written_whole(folder / f"cases{len(list(folder.iterdir()))}") as part:
+        (part / "a").write_text("whole")
+
+
+WRITERS = {
+    "a run": trained_for_an_epoch,
+    "an image": lambda folder: write_image(folder / "ct.nii", np.zeros((2, 2, 2)), np.eye(4)),
+    "a text": lambda folder: write_text(folder / "a.txt", "whole"),
+    "a folder": a_folder_within,
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_read_only_folder_is_named_and_its_files_stay_whole(writer):
+    """What was written the first time is there, to the byte, and nothing beside it."""
+    with tempfile.TemporaryDirectory() as name:  # tmp_path lies where nobody else may look
+        folder = Path(name)
+        WRITERS[writer](folder)
+        before = {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")}
+        said = rf"{name}.*: cannot be written \(Permission denied\)"
+        with read_only(folder), pytest.raises(InputError, match=said):
+            WRITERS[writer](folder)
+        assert before
+        assert before == {path: path.is_file() and path.read_bytes() for path in folder.rglob("*")}
+
+
 def test_precision_can_change_between_runs_in_one_process(tmp_path):
     """accelerate keeps the precision for the process; a notebook trains more than once."""
     seen = []
@@ -644,6 +691,15 @@ def test_frozen_weights_stay_and_have_no_optimizer_memory(tmp_path):
     train(model, batches=AugmentedBatches(), config=TrainConfig(epochs=1), out_dir=tmp_path)
     assert torch.equal(model[0].weight, before)
     assert len(build_optimizer(model, TrainConfig()).param_groups[0]["params"]) == 4
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_freed_memory_is_kept_unless_maps_are_computed_again(tmp_path, monkeypatch, again):
+    kept, model = [], network()
+    monkeypatch.setattr("seg_lib.training.keep_memory", lambda: kept.append(True))
+    model[0].recompute = again
+    train(model, batches=AugmentedBatches(), config=TrainConfig(epochs=1), out_dir=tmp_path)
+    assert bool(kept) is not again
 
 
 def test_too_few_batches_are_refused(tmp_path):

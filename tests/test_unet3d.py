@@ -50,6 +50,16 @@ def test_logits_have_the_shape_of_the_patch(network, near):
         model(torch.rand(1, 1, 33, 32, 32))
 
 
+@pytest.mark.parametrize("network", ["unet3d", "monai_unet", "segresnet", "swin_unetr"])
+def test_the_patch_of_source_003_divides_at_full_size(network):
+    """160 x 160 x 64 through the networks of the papers; the meta device has shapes only."""
+    model = build_model(network, **sizes_for(network, 0, "paper")).eval().to("meta")
+    logits = model(torch.empty(1, 1, 160, 160, 64, device="meta"))
+    assert logits.shape[2:] == (160, 160, 64)
+    with pytest.raises(InputError, match="divide by"):
+        model(torch.empty(1, 1, 160, 160, 60, device="meta"))
+
+
 def test_thick_slices_are_not_halved():
     model = UNet3d(features=(4, 8, 16), strides=[(2, 2, 1), (2, 2, 2)])
     assert model.divisor == (4, 4, 2)

@@ -138,11 +138,8 @@ def refuse(when: bool, wrong: str, hint: str = "") -> None:
 
 def function(answer: object) -> Callable:
     """An answer as a function; ``NotYet`` if it is something else."""
-    refuse(
-        not callable(answer),
-        f"This asks for a function, not {_short(answer)}.",
-        "Hand in its name.",
-    )
+    wrong = f"This asks for a function, not {_short(answer)}."
+    refuse(not callable(answer), wrong, "Hand in its name.")
     return answer
 
 
@@ -197,11 +194,8 @@ def refuse_letters(answer: object, right: set[str], hints: dict[str, str], wrong
     if answer == {...}:
         raise Unsolved
     many = isinstance(answer, set | frozenset | list | tuple)
-    refuse(
-        not many or not all(isinstance(letter, str) for letter in answer),
-        "A set of letters is asked for.",
-        'Such as {"a", "b"}.',
-    )
+    letters = many and all(isinstance(letter, str) for letter in answer)
+    refuse(not letters, "A set of letters is asked for.", 'Such as {"a", "b"}.')
     given, known = set(answer), sorted(right | hints.keys())
     refuse(not given <= set(known), f"The letters go from {known[0]} to {known[-1]}.")
     for letter in sorted(given - right):

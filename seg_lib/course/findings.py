@@ -4,15 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from seg_lib.course.notebooks import (
-    INJECTED,
-    code_cells,
-    markdown_of,
-    source_of,
-    source_sha256,
-    tags_of,
-    title_of,
-)
+from seg_lib.course import notebooks
 
 LARGEST_BYTES = 400_000
 MOST_CODE_CELLS = 25
@@ -46,9 +38,9 @@ def stamp_findings(notebook: dict, stamp: object) -> Iterator[str]:
     """Do the outputs belong to the source?"""
     if not isinstance(stamp, dict):
         yield f"no stamp, so nobody knows what its outputs belong to; {RUN_AGAIN}."
-    elif stamp.get("source_sha256") != source_sha256(notebook):
+    elif stamp.get("source_sha256") != notebooks.source_sha256(notebook):
         yield f"its outputs are stale, the source has changed since; {RUN_AGAIN}."
-    counts = [cell.get("execution_count") for cell in code_cells(notebook)]
+    counts = [cell.get("execution_count") for cell in notebooks.code_cells(notebook)]
     if None in counts:
         yield f"code cell {counts.index(None) + 1} was not executed; {RUN_AGAIN}."
     elif counts != list(range(1, len(counts) + 1)):
@@ -66,15 +58,15 @@ def file_findings(notebook: dict, n_bytes: int, has_figures: bool) -> Iterator[s
         yield "metadata.kernelspec is not python3; choose Python 3 in JupyterLab and save."
     if "language_info" not in metadata:
         yield "metadata.language_info is missing; save it from JupyterLab."
-    if any(INJECTED in tags_of(cell) for cell in notebook["cells"]):
+    if any(notebooks.INJECTED in notebooks.tags_of(cell) for cell in notebook["cells"]):
         yield "holds the cell that papermill put in; remove it."
-    parameters = [cell for cell in notebook["cells"] if "parameters" in tags_of(cell)]
+    parameters = [cell for cell in notebook["cells"] if "parameters" in notebooks.tags_of(cell)]
     if len(parameters) == 1:
-        yield from _parameter_findings(source_of(parameters[0]))
+        yield from _parameter_findings(notebooks.source_of(parameters[0]))
     else:
         yield f"{len(parameters)} cells are tagged `parameters`; there must be exactly one."
-    yield from _code_findings(code_cells(notebook))
-    yield from _output_findings(code_cells(notebook))
+    yield from _code_findings(notebooks.code_cells(notebook))
+    yield from _output_findings(notebooks.code_cells(notebook))
     yield from _section_findings(notebook)
     if not has_figures:
         yield "no figure figures/NN_*.png of it; save one with lesson.figure(fig, name)."
@@ -99,8 +91,8 @@ def _code_findings(cells: list[dict]) -> Iterator[str]:
         yield f"{len(cells)} code cells, and at most {MOST_CODE_CELLS} are allowed."
     source = ""
     for n, cell in enumerate(cells, 1):
-        source += source_of(cell) + "\n"
-        n_lines = len(source_of(cell).strip().splitlines())
+        source += notebooks.source_of(cell) + "\n"
+        n_lines = len(notebooks.source_of(cell).strip().splitlines())
         if n_lines > MOST_LINES:
             yield f"code cell {n} has {n_lines} lines, and at most {MOST_LINES} are allowed."
     if not re.search(r"\brecord\(", source):
@@ -122,10 +114,10 @@ def _output_findings(cells: list[dict]) -> Iterator[str]:
 
 
 def _section_findings(notebook: dict) -> Iterator[str]:
-    text = markdown_of(notebook)
+    text = notebooks.markdown_of(notebook)
     parts = re.split(r"^#+ +(.*)$", text, flags=re.MULTILINE)
     body_of = dict(zip(map(str.lower, parts[1::2]), parts[2::2], strict=True))
-    if not title_of(notebook):
+    if not notebooks.title_of(notebook):
         yield "has no title; begin with a markdown heading."
     for section in SECTIONS:
         if not any(heading.startswith(section.lower()) for heading in body_of):
@@ -134,7 +126,7 @@ def _section_findings(notebook: dict) -> Iterator[str]:
         n = len(re.findall(r"^ {0,1}(?:[-*]|\d+\.) +\S", body, re.MULTILINE))
         if heading.startswith("objectives") and not 1 <= n <= MOST_OBJECTIVES:
             yield f"lists {n} objectives; 1 to {MOST_OBJECTIVES} are enough for one lesson."
-    solved = any("solution" in tags_of(cell) for cell in notebook["cells"])
+    solved = any("solution" in notebooks.tags_of(cell) for cell in notebook["cells"])
     if solved or any(re.match(r"solutions?\b", heading) for heading in body_of):
         yield "shows a solution; solutions belong into tests/solutions."
     if re.search(r"!\[\s*\]\(|<img(?![^>]*\balt=\"[^\"]+\")", text):
@@ -167,7 +159,6 @@ def _flat(value: object) -> str:
         return glue.join(map(_flat, value))
     if isinstance(value, dict):
         pictures = {name for name in PICTURES & value.keys() if isinstance(value[name], str)}
-        return "\n".join(
-            name if name in pictures else f"{name}: {_flat(item)}" for name, item in value.items()
-        )
+        flat = (k if k in pictures else f"{k}: {_flat(item)}" for k, item in value.items())
+        return "\n".join(flat)
     return str(value)

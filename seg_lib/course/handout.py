@@ -11,18 +11,8 @@ import tomllib
 from pathlib import Path
 from pprint import pformat
 
+from seg_lib.course import notebooks
 from seg_lib.course.committed import KERNEL, STAMP
-from seg_lib.course.notebooks import (
-    CourseNotebook,
-    code_cells,
-    course_root,
-    lessons_of,
-    read_notebook,
-    source_of,
-    tags_of,
-    title_of,
-    written_cells,
-)
 from seg_lib.course.wheels import CONSTRAINTS, build_wheel
 from seg_lib.files import folder_written_whole, write_text
 
@@ -43,11 +33,11 @@ def write_student_copy(folder: str | Path, root: str | Path | None = None) -> li
 
     ``folder`` must be new or empty; ``root`` is the course's. Returns the written notebooks.
     """
-    root, folder = course_root(root), Path(folder)
-    books = lessons_of(root)
+    root, folder = notebooks.course_root(root), Path(folder)
+    books = notebooks.lessons_of(root)
     with folder_written_whole(folder) as part:
         for book in books:
-            content = without_outputs(read_notebook(book.path))
+            content = without_outputs(notebooks.read_notebook(book.path))
             text = json.dumps(content, indent=1, ensure_ascii=False, sort_keys=True)
             write_text(part / "notebooks" / book.path.name, text + "\n")
             for file in _files_named_in(content, root):
@@ -67,9 +57,9 @@ def write_student_copy(folder: str | Path, root: str | Path | None = None) -> li
 def without_outputs(notebook: dict) -> dict:
     """A notebook as its author wrote it: source and tags, no outputs, no stamp of a run."""
     cells = []
-    for n, cell in enumerate(written_cells(notebook)):
+    for n, cell in enumerate(notebooks.written_cells(notebook)):
         kept = {"id": f"cell-{n}"} | {name: cell[name] for name in WRITTEN if name in cell}
-        kept["metadata"] = {"tags": tags_of(cell)} if tags_of(cell) else {}
+        kept["metadata"] = {"tags": notebooks.tags_of(cell)} if notebooks.tags_of(cell) else {}
         if cell["cell_type"] == "code":
             kept |= {"execution_count": None, "outputs": []}
         cells.append(kept)
@@ -85,8 +75,8 @@ def write_otter_tests(folder: str | Path, root: str | Path | None = None) -> lis
     """
     folder, written = Path(folder), []
     with folder_written_whole(folder) as part:
-        for book in lessons_of(course_root(root)):
-            for id_, answer in exercises_in(read_notebook(book.path)).items():
+        for book in notebooks.lessons_of(notebooks.course_root(root)):
+            for id_, answer in exercises_in(notebooks.read_notebook(book.path)).items():
                 cases = [{"code": OTTER.format(id=id_, answer=answer), "hidden": False}]
                 test = {"name": id_, "points": 1, "suites": [{"type": "doctest", "cases": cases}]}
                 text = f"OK_FORMAT = True\ntest = {pformat(test, width=100)}\n"
@@ -97,7 +87,7 @@ def write_otter_tests(folder: str | Path, root: str | Path | None = None) -> lis
 
 def exercises_in(notebook: dict) -> dict[str, str]:
     """The exercises of a notebook: id to the expression that ``check`` is given as answer."""
-    sources = [source_of(cell) for cell in code_cells(notebook)]
+    sources = [notebooks.source_of(cell) for cell in notebooks.code_cells(notebook)]
     trees = [ast.parse(source) for source in sources if "check(" in source]  # not %magic
     calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
     asked = [c.args for c in calls if getattr(c.func, "id", "") == "check" and len(c.args) == 2]
@@ -106,15 +96,15 @@ def exercises_in(notebook: dict) -> dict[str, str]:
 
 def _files_named_in(notebook: dict, root: Path) -> list[Path]:
     """Figures and stored results of the course that a notebook shows or reads."""
-    text = "\n".join(map(source_of, notebook["cells"]))
+    text = "\n".join(map(notebooks.source_of, notebook["cells"]))
     files = [*root.glob("figures/*.png"), *root.glob("benchmarks/results/*.json")]
     return [file for file in files if file.name in text]
 
 
-def _line_of(book: CourseNotebook) -> str:
+def _line_of(book: notebooks.CourseNotebook) -> str:
     """``* [06_resnet50_unet](…): title (280 s on two cores)``."""
-    notebook = read_notebook(book.path)
+    notebook = notebooks.read_notebook(book.path)
     seconds = notebook["metadata"].get(STAMP, {}).get("seconds")
     took = f" ({seconds:.0f} s on two cores)" if seconds else ""
-    title = title_of(notebook).split("·", 1)[-1].strip()
+    title = notebooks.title_of(notebook).split("·", 1)[-1].strip()
     return f"* [{book.path.stem}](notebooks/{book.path.name}): {title}{took}"

@@ -50,10 +50,8 @@ def find_notebooks(folder: Path, only: str | Sequence[str] | None = None) -> lis
     found: dict[str, CourseNotebook] = {}
     for path in sorted(folder.glob("*.ipynb")):
         if name := FILE_NAME.fullmatch(path.name):
-            if name[1] in found:
-                raise InputError(
-                    f"{path}: number {name[1]} is taken by {found[name[1]].path.name}."
-                )
+            if twin := found.get(name[1]):
+                raise InputError(f"{path}: number {name[1]} is taken by {twin.path.name}.")
             found[name[1]] = CourseNotebook(name[1], name[2], path)
     if only is None:
         return list(found.values())
@@ -66,9 +64,9 @@ def find_notebooks(folder: Path, only: str | Sequence[str] | None = None) -> lis
     return [found[number] for number in sorted(numbers)]
 
 
-def lessons_of(root: Path) -> list[CourseNotebook]:
-    """All notebooks of the course in ``root``; none at all is an ``InputError``."""
-    books = find_notebooks(root / "notebooks")
+def lessons_of(root: Path, only: str | Sequence[str] | None = None) -> list[CourseNotebook]:
+    """Notebooks of the course in ``root``, as `find_notebooks`; none at all: ``InputError``."""
+    books = find_notebooks(root / "notebooks", only)
     if not books:
         raise InputError(f"{root / 'notebooks'}: no notebook NN_name.ipynb; is this the course?")
     return books

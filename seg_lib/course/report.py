@@ -42,10 +42,8 @@ class Result:
 
 def terminal_line(result: Result) -> str:
     """One line: name, seconds, peak memory, verdict; a failure's reasons on lines of their own."""
-    line = (
-        f"{result.notebook.name:<28} {result.seconds:7.1f} s {result.peak_mb / 1000:6.2f} GB   "
-        f"{result.status}"
-    )
+    cost = f"{result.seconds:7.1f} s {result.peak_mb / 1000:6.2f} GB"
+    line = f"{result.notebook.name:<28} {cost}   {result.status}"
     if result.status == PASSED:
         n_rules = sum(verdict.ok is not None for verdict in result.verdicts)
         return f"{line} ({n_rules} rule{'s' if n_rules != 1 else ''})"

@@ -116,10 +116,8 @@ def read_rule(where: str, metric: str, fields: object) -> Rule:
 
 def _faults(fields: dict) -> Iterator[str]:
     """What is wrong with the fields that one kind of rule alone has."""
-    seeds = fields.get("seeds")
-    if "seeds" in fields and (
-        not isinstance(seeds, list) or len(set(map(str, seeds))) < LEAST_SEEDS
-    ):
+    seeds = fields.get("seeds", range(LEAST_SEEDS))
+    if not isinstance(seeds, list | range) or len(set(map(str, seeds))) < LEAST_SEEDS:
         yield f"a band lists at least {LEAST_SEEDS} different seeds."
     if fields["rule"] == "band" and fields["low"] > fields["high"]:
         yield "low is above high; exchange them."

@@ -20,7 +20,7 @@ from pathlib import Path
 from seg_lib.course import report
 from seg_lib.course.execute import execute
 from seg_lib.course.lesson import METRICS_FILE
-from seg_lib.course.notebooks import course_root, find_notebooks, read_notebook, source_sha256
+from seg_lib.course.notebooks import course_root, lessons_of, read_notebook, source_sha256
 from seg_lib.course.profiles import ON_CPU, PROFILES, Settings, settings
 from seg_lib.course.report import FAILED, NOT_CHECKED, PASSED, Result
 from seg_lib.course.rules import Rule, check_metrics, read_baselines
@@ -56,9 +56,7 @@ def run_course(
     if profile not in PROFILES:
         raise InputError(f"no profile {profile!r}; choose one of {', '.join(PROFILES)}.")
     root = course_root(root)
-    notebooks = find_notebooks(root / "notebooks", only)
-    if not notebooks:
-        raise InputError(f"{root / 'notebooks'}: no notebook NN_name.ipynb; is this the course?")
+    notebooks = lessons_of(root, only)
     rules = read_baselines(root / "tests" / "baselines" / f"{profile}.yml")
     folder, reason = root / "runs" / profile, _why_not_here(profile, chosen=only is not None)
     work = functools.partial(_run_one, profile=profile, root=root, seed=seed, jobs=jobs)
@@ -149,12 +147,9 @@ def _run_one(
     if jobs == 1 and sys.stdout.isatty():  # the verdict will take this line's place
         print(f"{notebook.name:<28} running, about {sizes.budget_s} s", end="\r", flush=True)
     here = notebook.path.parent  # kernels start here; no notebook names a folder of one machine
-    parameters = {
-        "PROFILE": profile,
-        "SEED": seed,
-        "DATA_DIR": os.path.relpath(root / "data" / "phantoms" / profile, here),
-        "OUT_DIR": os.path.relpath(out_dir, here),
-    }
+    folders = {"DATA_DIR": root / "data" / "phantoms" / profile, "OUT_DIR": out_dir}
+    parameters = {"PROFILE": profile, "SEED": seed}
+    parameters |= {name: os.path.relpath(path, here) for name, path in folders.items()}
     # baselines of the CPU profiles were measured on the CPU
     environment = {"CUDA_VISIBLE_DEVICES": ""} if profile in ON_CPU else {}
     if jobs > 1:

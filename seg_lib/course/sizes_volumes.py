@@ -86,7 +86,7 @@ VOLUMES = {
         | {"n_cases": 100, "size": (384, 384, 128), "patch": (384, 384, 128), "preset": "paper"}
         | {"batch_size": 2, "patches": 1, "learning_rate": 1e-4, "jitter": 0.0, "image_epochs": 1}
         | {"epochs": 1000, "language_model": "meta-llama/Llama-2-7b-chat-hf", "encoder": {}}
-        | {"budget_s": 130000, "budget_mb": 90000},
+        | {"warmup_epochs": 10, "budget_s": 130000, "budget_mb": 90000},
     },
     "16": {
         "smoke": LESS
@@ -107,7 +107,8 @@ VOLUMES = {
         | {"shares": tuple(i / 10 for i in range(1, 11)), "seeds": (0, 1, 2), "batch_size": 2}
         | {"patches": 1, "learning_rate": 1e-4, "jitter": 0.0, "image_epochs": 1, "epochs": 1000}
         | {"language_model": "meta-llama/Llama-2-7b-chat-hf", "encoder": {}}
-        | {"n_judged": 30, "n_external": 24, "budget_s": 7800000, "budget_mb": 90000},
+        | {"warmup_epochs": 10, "n_judged": 30, "n_external": 24}
+        | {"budget_s": 7800000, "budget_mb": 90000},
     },
     "17": {
         "smoke": PANCREAS

@@ -1,4 +1,4 @@
-"""Augmentation of patches as nnU-Net does it, each step a switch. Taught in notebook 17.
+"""Augmentation of patches as nnU-Net does it, each step a switch. Taught in notebooks 04 and 17.
 
 Of the wishes of source 004, nnU-Net has all but the elastic deformation switched on: the defaults
 here are its trainer's probabilities and ranges; `WISH_LIST` switches on the last one, too.
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
-from torch import Tensor
+from torch import Generator, Tensor
 
 from seg_lib.data.augment import CONTROLS, cubic
 from seg_lib.errors import InputError
@@ -64,9 +64,7 @@ class Augmentation3d:
         if wrong:
             raise InputError(f"Augmentation3d: {wrong}; give probabilities from 0 to 1.")
 
-    def __call__(
-        self, image: Tensor, label: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, image: Tensor, label: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """One draw a patch.
 
         Args:
@@ -93,7 +91,7 @@ class Augmentation3d:
         return image, label
 
     def _moved(
-        self, image: Tensor, label: Tensor, acts: Tensor, generator: torch.Generator
+        self, image: Tensor, label: Tensor, acts: Tensor, generator: Generator
     ) -> tuple[Tensor, Tensor]:
         """Copies, those patches resampled for which one of the ``acts`` (B, 3) is true."""
         b, _, *shape = image.shape

@@ -26,6 +26,13 @@ class Case:
     note: str = ""
     subtype: str = ""
     spacing_mm: tuple[float, ...] | None = None
+    channels: tuple[tuple[str, Path], ...] = ()  # further images on its voxels, such as PET
+
+    @property
+    def files(self) -> list[Path]:
+        """Image, further channels and, if there is one, label."""
+        further = [file for _, file in self.channels]
+        return [self.image, *further, *([self.label] if self.label else [])]
 
 
 def first_few(names: Iterable[object], limit: int = 5) -> str:
@@ -80,7 +87,7 @@ def check_cases(cases: Sequence[Case], where: str | Path) -> None:
 
     Raises:
         InputError: no case at all, unusable or duplicate ids, unknown split words, a split that
-            mixes cases with and without label, a patient in two splits.
+            mixes cases with and without label, a patient in two splits, a channel that is missing.
     """
     if not cases:
         raise InputError(f"{where}: no case is listed; add at least one line under the header.")
@@ -90,6 +97,13 @@ def check_cases(cases: Sequence[Case], where: str | Path) -> None:
     if times > 1:
         raise InputError(f"{where}: case '{name}' is listed twice; keep one of them.")
     _check_patients_apart(cases, where)
+    names = list(dict.fromkeys(name for case in cases for name, _ in case.channels))
+    for case in cases:
+        if names != (found := [name for name, _ in case.channels]):
+            raise InputError(
+                f"{where}: case '{case.case}' has the channels {['CT', *found]}, where others have "
+                f"{['CT', *names]}; add what is missing or take the case out."
+            )
     # A split is labelled or it is not; a few absent labels are a mistake, not a choice.
     for split in SPLITS:
         of_split = [case for case in cases if case.split == split]
@@ -110,13 +124,9 @@ def _check_one(case: Case, where: str | Path) -> None:
             "a leading dot or spaces around it."
         )
     if not case.patient.strip():
-        raise InputError(
-            f"{where}: case '{name}' has no patient; if it is unknown, repeat the case id."
-        )
+        raise InputError(f"{where}: case '{name}' has no patient; repeat the case id if need be.")
     if case.split not in SPLITS:
-        raise InputError(
-            f"{where}: case '{name}' has the split '{case.split}'; use {', '.join(SPLITS)}."
-        )
+        raise InputError(f"{where}: case '{name}': split '{case.split}'; use {', '.join(SPLITS)}.")
 
 
 def _check_patients_apart(cases: Sequence[Case], where: str | Path) -> None:
@@ -134,9 +144,9 @@ def check_files(cases: Sequence[Case], where: str | Path) -> None:
     """Refuse absent files; warn if the same image, byte for byte, is in two splits.
 
     Raises:
-        InputError: lists the first absent images and labels.
+        InputError: lists the first absent files.
     """
-    files = [path for case in cases for path in (case.image, case.label) if path is not None]
+    files = [path for case in cases for path in case.files]
     absent = [path for path in files if not path.is_file()]
     if absent:
         raise InputError(
@@ -147,12 +157,9 @@ def check_files(cases: Sequence[Case], where: str | Path) -> None:
     for same_size in _in_two_splits(cases, lambda case: case.image.stat().st_size):
         for same_bytes in _in_two_splits(same_size, lambda case: sha256_of(case.image)):
             names = first_few(f"{case.case} ({case.split})" for case in same_bytes)
-            warnings.warn(
-                f"{where}: the same image is in more than one split: {names}; scores on it are "
-                "too good, so take one out.",
-                DataWarning,
-                stacklevel=3,
-            )
+            what = f"the same image is in more than one split: {names}"
+            message = f"{where}: {what}; scores on it are too good, so take one out."
+            warnings.warn(message, DataWarning, stacklevel=3)
 
 
 def _in_two_splits(cases: Sequence[Case], key: Callable[[Case], object]) -> Iterator[list[Case]]:

@@ -15,12 +15,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from seg_lib.data.case_rules import SPLITS, Case, check_cases, check_files, first_few
+from seg_lib.data.nifti import Volume, check_same_grid, read_image
 from seg_lib.errors import DataWarning, InputError
 from seg_lib.files import write_text
 
 CASES_CSV = "cases.csv"
 DATASET_JSON = "dataset.json"  # of nnU-Net
-COLUMNS = tuple(field.name for field in dataclasses.fields(Case))
+COLUMNS = tuple(field.name for field in dataclasses.fields(Case) if field.name != "channels")
+CHANNEL = "image_"  # with the name behind it the column of a further channel: image_PET
 REQUIRED_COLUMNS = ("case", "patient", "image", "label", "split")
 
 
@@ -41,9 +43,7 @@ def read_cases(source: str | Path) -> list[Case]:
             return read_dataset(path)
         path = path / CASES_CSV
     if not path.is_file():
-        raise InputError(
-            f"{path}: there is no such file; give a {CASES_CSV}, or the folder that holds one."
-        )
+        raise InputError(f"{path}: there is no such file; give a {CASES_CSV} or its folder.")
     cases = [_case_of_row(row, path, line) for line, row in _read_rows(path)]
     check_cases(cases, path)
     check_files(cases, path)
@@ -60,12 +60,14 @@ def write_cases(cases: Iterable[Case], folder: str | Path) -> Path:
     cases = list(cases)
     check_cases(cases, path)
     table = io.StringIO()
-    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+    further = [CHANNEL + name for name, _ in cases[0].channels]
+    writer = csv.DictWriter(table, [*COLUMNS, *further], lineterminator="\n")
     writer.writeheader()
     for case in cases:
         row = {name: getattr(case, name) for name in COLUMNS}
         row["image"] = _relative(case.image, path)
         row["label"] = _relative(case.label, path) if case.label else ""
+        row |= {CHANNEL + name: _relative(file, path) for name, file in case.channels}
         row["spacing_mm"] = " ".join(map(repr, map(float, case.spacing_mm or ())))
         writer.writerow(row)
     write_text(path, table.getvalue())
@@ -160,7 +162,7 @@ def _check_header(found: Sequence[str], path: Path) -> None:
             f"{path}: missing columns: {', '.join(missing) or 'none, but one is there twice'}; "
             f"found {', '.join(found) or 'nothing'}; the header should be {','.join(COLUMNS)}."
         )
-    unknown = [column for column in found if column not in COLUMNS]
+    unknown = [name for name in found if name not in COLUMNS and not name.startswith(CHANNEL)]
     if unknown:
         message = f"{path}: these columns are not used: {first_few(unknown)}."
         warnings.warn(message, DataWarning, stacklevel=4)
@@ -171,8 +173,7 @@ def _case_of_row(row: dict[str, str], path: Path, line: int) -> Case:
     image, label = (_inside(row[name], path, line) for name in ("image", "label"))
     if image is None:
         raise InputError(
-            f"{path}: line {line} (case '{row['case']}') has no image; add its path or take the "
-            "line out."
+            f"{path}: line {line} (case '{row['case']}') has no image; add it or take the line out."
         )
     cell = row.get("spacing_mm", "")
     try:
@@ -184,7 +185,9 @@ def _case_of_row(row: dict[str, str], path: Path, line: int) -> Case:
             f"{path}: line {line}: spacing_mm '{cell}'; write positive millimetres such as "
             "'0.7 0.7', or leave it empty."
         )
-    return Case(image=image, label=label, spacing_mm=spacing_mm or None, **texts)
+    further = {name: _inside(row[name], path, line) for name in row if name.startswith(CHANNEL)}
+    channels = tuple((name.removeprefix(CHANNEL), file) for name, file in further.items() if file)
+    return Case(image=image, label=label, spacing_mm=spacing_mm or None, channels=channels, **texts)
 
 
 def _inside(cell: str, path: Path, line: int) -> Path | None:
@@ -198,3 +201,20 @@ def _inside(cell: str, path: Path, line: int) -> Path | None:
             "name it relative to the folder."
         )
     return path.parent / relative
+
+
+def read_channels(case: Case, image: Volume) -> list[Volume]:
+    """The further channels of a case, whose first image is ``image``.
+
+    Raises:
+        InputError: see `read_image`, or other voxels than those of ``image``.
+    """
+    others = [read_image(file, hu=name == "CT") for name, file in case.channels]
+    for (name, _), other in zip(case.channels, others, strict=True):
+        try:
+            check_same_grid(image, other)
+        except InputError as fault:
+            differs = str(fault).rpartition("; ")[0]
+            told = f"case '{case.case}', channel {name}: {differs}; bring it onto these voxels"
+            raise InputError(f"{told} (seg_lib.data.modalities.onto_grid).") from fault
+    return others

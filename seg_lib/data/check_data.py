@@ -15,7 +15,7 @@ import nibabel as nib
 import numpy as np
 
 from seg_lib.data.case_rules import Case, check_cases, first_few, pair_by_name
-from seg_lib.data.cases import CASES_CSV, DATASET_JSON, read_cases
+from seg_lib.data.cases import CASES_CSV, DATASET_JSON, read_cases, read_channels
 from seg_lib.data.nifti import Volume, read_image, read_mask
 from seg_lib.data.nnunet_layout import dataset_json
 from seg_lib.errors import DataWarning, InputError
@@ -106,6 +106,7 @@ def _check_case(case: Case, n_classes: int) -> tuple[list[Problem], Facts | None
             fact = Facts(case, volume.spacing_mm, orientation, content)
             if case.label:
                 read_mask(case.label, like=volume, n_classes=n_classes)
+            read_channels(case, volume)
         except InputError as fault:
             problems.append(_problem(case.case, str(fault), True))
     return problems + [_problem(case.case, str(note.message), False) for note in notes], fact

@@ -128,9 +128,7 @@ def _patient(text: str, line: int, seen: dict[str, int], path: Path) -> str:
     raise InputError(f"{path}: line {line}: the patient {fault}.")
 
 
-def _values(
-    fields: list[str], columns: list[str], texts: list[str]
-) -> Iterator[tuple[str, str, str]]:
+def _values(fields: list[str], columns: list[str], texts: list[str]) -> Iterator[tuple[str, ...]]:
     """(field, column, text) of what was recorded; a note in listing style is taken apart."""
     for field, column, text in zip(fields, columns, texts, strict=True):
         if field in FIELDS and not is_blank(text, field):

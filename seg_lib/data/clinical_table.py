@@ -90,9 +90,7 @@ def _csv_rows(path: Path, encoding: str | None) -> list[tuple[int, list[str]]]:
     try:
         return [(reader.line_num, row) for row in reader]
     except csv.Error as error:
-        raise InputError(
-            f"{path}: line {reader.line_num}: {error}; close or double the quotation mark."
-        ) from error
+        raise InputError(f"{path}: line {reader.line_num}: {error}; mend its quotes.") from error
 
 
 def _decoded(content: bytes, path: Path, encoding: str | None) -> str:

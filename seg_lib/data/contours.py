@@ -58,12 +58,9 @@ def rtstruct_to_mask(
     stored, left_out = _filled(contours, like, f"{dst}: the region {roi!r}")
     if left_out:
         places = first_few([f"{mm:.1f}" for mm in left_out])
-        warnings.warn(
-            f"{dst}: {len(left_out)} of {len(contours)} contours of {roi!r} lie on no slice of the "
-            f"image (at {places} mm to the head) and were left out.",
-            DataWarning,
-            stacklevel=2,
-        )
+        fault = f"lie on no slice of the image (at {places} mm to the head) and were left out."
+        message = f"{dst}: {len(left_out)} of {len(contours)} contours of {roi!r} {fault}"
+        warnings.warn(message, DataWarning, stacklevel=2)
     mask = as_ras(stored, like)
     write_mask(dst, mask, like)
     return mask
@@ -178,9 +175,7 @@ def _chosen(structures: pydicom.Dataset, roi: str, dst: str | Path) -> list[pydi
     raise InputError(f"{dst}: no region called {roi!r}; {advice}?")
 
 
-def _filled(
-    contours: Sequence[np.ndarray], like: Volume, what: str
-) -> tuple[np.ndarray, list[float]]:
+def _filled(contours: list[np.ndarray], like: Volume, what: str) -> tuple[np.ndarray, list[float]]:
     """The mask in the stored order of ``like``, and the z in mm of contours beside its slices."""
     to_index = np.linalg.inv(like.stored_affine) @ LPS_TO_RAS
     indices = [points @ to_index[:3, :3].T + to_index[:3, 3] for points in contours]

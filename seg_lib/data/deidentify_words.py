@@ -83,12 +83,7 @@ def _capital(word: str, low: str) -> str:
     kinds += [("g", low in WORDS["degrees"] and (upper or low == "phd"))]
     kinds += [(k, low in WORDS[name] and not (k == "p" and upper)) for k, name in CAPITAL.items()]
     kinds += [("q", "-" in low and low in eponyms)]
-    given = (
-        not known
-        and 1 < len(parts[0]) < 5
-        and len(parts[-1]) < 5
-        and not all(english(p) for p in parts)
-    )
+    given = not (known or plain) and 1 < len(parts[0]) < 5 and len(parts[-1]) < 5
     kinds += [("k", "-" in word and word.split("-")[-1].islower() and not given)]  # not Hye-jin
     kinds += [("X", "-" in word and given and not upper and parts[0] not in eponyms)]
     kinds += [("F", first and upper), ("w", first and (known or english(low))), ("f", first)]
@@ -101,9 +96,8 @@ def _capital(word: str, low: str) -> str:
     return next(kind for kind, holds in kinds if holds)
 
 
-MODAL = {
-    *["may", "will", "mark", "bill", "sue", "art", "drew", "rob", "hope", "grant", "page", "pat"]
-}
+MODAL_WORDS = "may will mark bill sue art drew rob hope grant page pat"
+MODAL = set(MODAL_WORDS.split())
 
 
 def kind_in_small_letters(word: str) -> str:

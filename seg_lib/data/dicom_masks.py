@@ -208,11 +208,9 @@ def _linked(path: Path) -> pydicom.Dataset:
     return linked
 
 
-def _on_series(
-    mask: str | Path, series_dir: str | Path, dst: str | Path
-) -> tuple[np.ndarray, Stack]:
+def _on_series(mask: str | Path, folder: str | Path, dst: str | Path) -> tuple[np.ndarray, Stack]:
     """A mask (columns, rows, slices) and the stack of the series, if both have the same voxels."""
-    series = split_series(read_folder(series_dir)[0])
+    series = split_series(read_folder(folder)[0])
     stack, _ = stack_up(series[0])
     if stack.pieces[0].frame is not None:
         raise InputError(f"{dst}: the series is multi-frame (enhanced); export single slices.")

@@ -85,9 +85,7 @@ def stack_up(pieces: Sequence[Piece]) -> tuple[Stack, list[str]]:
     step = (ordered[-1].position - first.position) / (n - 1)
     drift = first.axes @ step
     if np.abs(drift).max() > step @ normal:
-        raise InputError(
-            f"{first.name}: the slices lean by more than 45 degrees; export them anew."
-        )
+        raise InputError(f"{first.name}: the slices lean by more than 45 degrees; export again.")
     if np.abs(drift).max() <= MAX_SHEAR_COSINE * (step @ normal):
         drift = np.zeros(2)
     return Stack(ordered, step, drift / first.spacing_mm), remarks

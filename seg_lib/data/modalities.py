@@ -3,23 +3,26 @@
     CT  ── prepare ─────────────────────────> channel 0 ┐
     PET ── onto_grid ── add_channel (window) ─> channel 1 ┴─ ModalityDropout ─> network
 
+`load_channels` does it for cases whose images have the same voxels already, as nnU-Net wants them.
 The first image gives the grid, the box and the way back; each other one is brought onto its grid
 and scaled by a window of its own. An image that a hospital does not have is a channel of 0; the
 network has to meet that in training, and ``ModalityDropout`` sees to it.
 """
 
 import dataclasses
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 from scipy import ndimage
-from torch import Tensor
+from torch import Generator, Tensor
 
+from seg_lib.data.cases import Case, read_channels
 from seg_lib.data.dicom_files import read_folder
-from seg_lib.data.nifti import Volume
+from seg_lib.data.nifti import Volume, read_image, read_mask
 from seg_lib.data.patches import Augment3d
-from seg_lib.data.volumes import Prepared, resampled
+from seg_lib.data.volumes import Preparation, Prepared, prepare, resampled
 from seg_lib.errors import InputError
 
 SUV_WINDOW = (0.0, 10.0)  # body-weight SUV that become 0 and 1
@@ -97,6 +100,37 @@ def add_channel(
     return dataclasses.replace(ready, image=channels)
 
 
+def load_channels(
+    cases: Iterable[Case],
+    how: Preparation,
+    n_classes: int = 2,
+    windows: dict[str, tuple[float, float]] | None = None,
+) -> list[Prepared]:
+    """Read and prepare every case once, with all its channels; with one, as `load_volumes` does.
+
+    Args:
+        cases: with ``channels`` on the voxels of the image.
+        how: the preparation of the image; its window is also that of further channels called CT.
+        n_classes: labels go to ``n_classes - 1``.
+        windows: (low, high) of channels by name; that of PET is ``SUV_WINDOW`` if not given.
+
+    Raises:
+        InputError: see `read_channels`, `read_mask`, `prepare` and `add_channel`; no window.
+    """
+    windows = {"CT": how.window, "PET": SUV_WINDOW} | (windows or {})
+    loaded = []
+    for case in cases:
+        volume = read_image(case.image)
+        label = read_mask(case.label, volume, n_classes).array if case.label else None
+        ready = dataclasses.replace(prepare(volume, how, label), case=case)
+        for (name, file), other in zip(case.channels, read_channels(case, volume), strict=True):
+            if name not in windows:
+                raise InputError(f"{file}: no window for channel {name}; give load_channels one.")
+            ready = add_channel(ready, volume, other, windows[name])
+        loaded.append(ready)
+    return loaded
+
+
 @dataclasses.dataclass(frozen=True)
 class ModalityDropout:
     """An augmentation that takes whole channels away, for the patches of `seg_lib.data.patches`.
@@ -111,9 +145,7 @@ class ModalityDropout:
     share: float  # of the cases, 0 to 1
     before: Augment3d | None = None  # another augmentation, which sees all channels
 
-    def __call__(
-        self, image: Tensor, label: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, image: Tensor, label: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
         """(B, C, X, Y, Z) -> the same with channels of 0; the label stays. C is at least 2."""
         b, c = image.shape[:2]
         if c < 2 or not 0 <= self.share <= 1:

@@ -47,8 +47,7 @@ class Volume:
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance between voxel centres along x, y and z in mm."""
-        dx, dy, dz = np.linalg.norm(self.affine[:3, :3], axis=0).tolist()
-        return dx, dy, dz
+        return tuple(np.linalg.norm(self.affine[:3, :3], axis=0).tolist())
 
 
 def read_image(path: str | Path, hu: bool = True) -> Volume:
@@ -215,10 +214,9 @@ def _fill(stored: np.ndarray, stream: BinaryIO, header: Declared, path: Path) ->
     rows = max(1, BLOCK_VOXELS // width)
     for z, y in itertools.product(range(depth), range(0, height, rows)):
         shape = (width, min(rows, height - y))
-        missing = math.prod(shape) * header.dtype.itemsize
-        content = stream.read(missing)
-        missing -= len(content)
-        if missing:
+        n_bytes = math.prod(shape) * header.dtype.itemsize
+        content = stream.read(n_bytes)
+        if missing := n_bytes - len(content):
             raise InputError(
                 f"{path}: cut short; the voxels end {missing} bytes too early inside the volume "
                 f"{header.shape}; copy or download it again."

@@ -111,8 +111,7 @@ def _header(block: bytes) -> nib.Nifti1Header:
             header = header_class(block[:size], check=False)
             if bytes(header["magic"])[:3] in (b"n+1", b"n+2"):
                 return header
-            kind = "a .hdr/.img pair or Analyze"
-            raise InputError(f"header without its voxels ({kind}); store it as one .nii.gz file.")
+            raise InputError("header without voxels (of a .hdr/.img pair?); store one .nii.gz.")
     kind = next((k for magic, k in OTHER_FILES.items() if block.startswith(magic)), "this")
     raise InputError(
         f"{kind} is not a NIfTI file; give .nii.gz, .nii, .nrrd, .mha or .tif, or write its array "
@@ -176,10 +175,7 @@ def check_declared(declared: Declared) -> Iterator[str]:
         )
     axes = affine[:3, :3] / lengths
     if np.abs(axes.T @ axes - np.eye(3)).max() > MAX_SHEAR_COSINE:
-        yield (
-            "the voxel axes are not at right angles (gantry tilt?); distances are approximate, "
-            "resampling to a straight grid is better."
-        )
+        yield "the voxel axes are not at right angles (gantry tilt?); resample to a straight grid."
 
 
 def _remarks(header: nib.Nifti1Header, declared: Declared) -> Iterator[str]:
@@ -188,10 +184,7 @@ def _remarks(header: nib.Nifti1Header, declared: Declared) -> Iterator[str]:
         yield f"{header['dim'][0]}D image with a single frame; read as the volume {declared.shape}."
     qform, sform = header.get_qform(coded=True)[0], header.get_sform(coded=True)[0]
     if qform is None and sform is None:
-        yield (
-            "neither qform nor sform is set, so left and right are a guess; check the orientation "
-            "in a viewer."
-        )
+        yield "neither qform nor sform is set: left and right are a guess, check them in a viewer."
     elif qform is not None and sform is not None:
         shift = corner_shift_voxels(sform, qform, declared.shape)
         if not shift <= MAX_CORNER_SHIFT_VOXELS:

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Generator, Tensor
 
 from seg_lib.data.notes import contradict
 from seg_lib.data.volumes import Prepared
 from seg_lib.errors import InputError
 
 HARD_SHARE = 0.7  # of the patches without tumour: where another network was wrong
-Augment3d = Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]]
+Augment3d = Callable[[Tensor, Tensor, Generator], tuple[Tensor, Tensor]]
 
 
 class PatchBatches:
@@ -88,12 +88,10 @@ class PatchBatches:
         cut = [self.cut(int(i), int(seed)) for i, seed in zip(chosen, seeds, strict=True)]
         image, label, *beside = (torch.stack(parts) for parts in zip(*cut, strict=True))
         if self.augment:
-            generator = torch.Generator().manual_seed(int(seeds[0]))
+            generator = Generator().manual_seed(int(seeds[0]))
             image, label = self.augment(image, label.long(), generator)
         cases = [self.volumes[i].case for i in chosen]
-        names = [
-            case.case if case else f"volume {i}" for case, i in zip(cases, chosen, strict=True)
-        ]
+        names = [c.case if c else f"volume {i}" for c, i in zip(cases, chosen, strict=True)]
         batch = {"image": image, "label": label.long(), "case": names}
         return batch | ({"positions": beside[0]} if beside else {})
 
@@ -214,14 +212,12 @@ def positions_of(shape: Sequence[int]) -> Tensor:
     return torch.stack(torch.meshgrid(*axes, indexing="ij"))
 
 
-def greys(image: Tensor, label: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def greys(image: Tensor, label: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     """`flips_and_greys` without the flips: left stays left, as the note says."""
     return _augmented(image, label, generator, mirrors=False)
 
 
-def flips_and_greys(
-    image: Tensor, label: Tensor, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+def flips_and_greys(image: Tensor, label: Tensor, generator: Generator) -> tuple[Tensor, Tensor]:
     """The augmentation of source 003, one draw a patch.
 
     Left and right change places with probability 0.3; with probability 0.2 each, the greys are
@@ -238,7 +234,7 @@ def flips_and_greys(
 
 
 def _augmented(
-    image: Tensor, label: Tensor, generator: torch.Generator, mirrors: bool
+    image: Tensor, label: Tensor, generator: Generator, mirrors: bool
 ) -> tuple[Tensor, Tensor]:
     b = image.shape[0]
     draw = torch.rand(3, b, 1, 1, 1, 1, generator=generator)

@@ -143,9 +143,8 @@ def _vessels(course: Array, rng: np.random.Generator) -> tuple[Array, Array]:
     ]
     # The splenic artery winds along the upper edge.
     wind = 5.0 * np.sin(np.arange(len(body)) * 2.1)
-    winding = [
-        [*(p[:3] + [0.0, -4.0, p[3] + 3.0 + w]), 2.4] for p, w in zip(body, wind, strict=True)
-    ]
+    above = zip(body, wind, strict=True)
+    winding = [[*(p[:3] + [0.0, -4.0, p[3] + 3.0 + w]), 2.4] for p, w in above]
     arteries.append(tubes_along([[*coeliac, 3.0], *winding]))
     starts = low + rng.uniform(0.1, 0.9, (26, 1)) * (meet - low)
     ends = starts + rng.normal(0.0, [26.0, 10.0, 8.0], (26, 3)) + [0.0, 10.0, -14.0]

@@ -10,6 +10,7 @@ import functools
 import numpy as np
 from scipy.ndimage import label, uniform_filter
 
+from seg_lib.data.phantom_anatomy import Grid
 from seg_lib.data.phantom_nodules import LUNG_RADS
 from seg_lib.data.phantom_scan import Patient, Scanner, scan, volume_grid
 from seg_lib.errors import InputError
@@ -94,16 +95,19 @@ def lung_volume(
     nodules = [nodule.traits.copy() for nodule in who.nodules]
     grid, slice_mm = volume_grid(who, size)
     hu, mask = scan(who, grid, slice_mm, chance_of(kind, seed, patient, 0))
-    affine = np.diag([grid.pixel_mm, grid.pixel_mm, slice_mm, 1.0])
+    shown = [n for n in nodules if grid.z[0] < n["centre_mm"][2] < grid.z[-1]]
+    return as_volume(hu, mask, grid, slice_mm, patient, shown)
+
+
+def as_volume(
+    hu: np.ndarray, mask: np.ndarray, grid: Grid, slice_mm: float, patient: int, nodules: list[dict]
+) -> Phantom:
+    """What was drawn in a grid (Z, H, W) as a volume (X, Y, Z), and where its voxels lie."""
+    spacing_mm = (grid.pixel_mm, grid.pixel_mm, slice_mm)
+    affine = np.diag([*spacing_mm, 1.0])
     affine[:3, 3] = grid.x[-1], grid.y[-1], grid.z[0]
-    return Phantom(
-        hu=np.asfortranarray(hu[:, ::-1, ::-1].T),
-        mask=np.asfortranarray(mask[:, ::-1, ::-1].T),
-        spacing_mm=(grid.pixel_mm, grid.pixel_mm, slice_mm),
-        patient=f"p{patient:03d}",
-        nodules=[n for n in nodules if grid.z[0] < n["centre_mm"][2] < grid.z[-1]],
-        affine=affine,
-    )
+    hu, mask = (np.asfortranarray(array[:, ::-1, ::-1].T) for array in (hu, mask))
+    return Phantom(hu, mask, spacing_mm, f"p{patient:03d}", nodules, affine)
 
 
 def rough_lung(hu: np.ndarray) -> np.ndarray:

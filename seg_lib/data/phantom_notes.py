@@ -94,10 +94,8 @@ def off_calibration(hu: np.ndarray, offset_hu: float) -> np.ndarray:
 def _owners(drawn) -> np.ndarray:
     """(X, Y, Z) int: to which nodule, from 1 on, a voxel of the mask belongs."""
     voxels = np.argwhere(drawn.mask)
-    places = voxels * np.array(drawn.spacing_mm) + drawn.affine[:3, 3]
-    far = [
-        np.linalg.norm(places - n["centre_mm"], axis=1) / n["diameter_mm"] for n in drawn.nodules
-    ]
+    at_mm = voxels * np.array(drawn.spacing_mm) + drawn.affine[:3, 3]
+    far = [np.linalg.norm(at_mm - n["centre_mm"], axis=1) / n["diameter_mm"] for n in drawn.nodules]
     owner = np.zeros(drawn.mask.shape, np.int8)
     near = np.min(far, axis=0) < 1.0  # a nodule outside the scan may reach into it
     owner[tuple(voxels[near].T)] = np.argmin(far, axis=0)[near] + 1

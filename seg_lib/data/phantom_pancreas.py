@@ -9,6 +9,7 @@ not by volume, place and HU. Taught in lesson 17.
 from pathlib import Path
 
 import numpy as np
+from numpy.random import Generator
 
 from seg_lib.data.cases import CASES_CSV, DATASET_JSON, Case, write_cases
 from seg_lib.data.nifti import Volume, write_image, write_mask
@@ -25,7 +26,7 @@ from seg_lib.data.phantom_abdomen import (
 )
 from seg_lib.data.phantom_anatomy import Array, Grid, soft_cover
 from seg_lib.data.phantom_body import cover_of_tubes, paint
-from seg_lib.data.phantom_lung import Phantom, chance_of, check_numbers
+from seg_lib.data.phantom_lung import Phantom, as_volume, chance_of, check_numbers
 from seg_lib.data.phantom_nodules import choose, cut_log_normal
 from seg_lib.data.phantom_scan import grainy_noise
 
@@ -76,7 +77,7 @@ def part_of(number: int) -> tuple[str, str]:
 class Lesion:
     """One lesion of a subtype in the pancreas of ``patient``; ``traits`` say what was drawn."""
 
-    def __init__(self, patient: Abdomen, subtype: int, rng: np.random.Generator) -> None:
+    def __init__(self, patient: Abdomen, subtype: int, rng: Generator) -> None:
         site = choose(rng, SITE_SHARES)
         at = rng.uniform(*SITES[site])
         self.step = round(at * (STEPS - 1))
@@ -107,7 +108,7 @@ class Lesion:
         }
 
     def draw(
-        self, hu: Array, vessels: Array, grid: Grid, parenchyma: float, rng: np.random.Generator
+        self, hu: Array, vessels: Array, grid: Grid, parenchyma: float, rng: Generator
     ) -> Array:
         """Paint it into ``hu`` (Z, H, W) where the share of vessels is small; its share of each."""
         middles = zip(grid.mesh(), self.centre, self.half_axes, strict=True)
@@ -122,10 +123,9 @@ class Lesion:
         texture = 1.25 * self.look["coarse_hu"] * coarse
         texture += self.look["fine_hu"] * grain(grid, 3.5, rng)
         texture -= (texture * cover).sum() / cover.sum()  # the mean HU tell nothing
-        paint(
-            hu, cover_of_tubes(self.spicules, grid) * (1 - vessels), parenchyma - self.contrast_hu
-        )
-        paint(hu, cover, parenchyma - self.contrast_hu + texture)
+        inside_hu = parenchyma - self.contrast_hu
+        paint(hu, cover_of_tubes(self.spicules, grid) * (1 - vessels), inside_hu)
+        paint(hu, cover, inside_hu + texture)
         return cover
 
 
@@ -145,22 +145,11 @@ def pancreas_volume(
     lesion = Lesion(who, int(part_of(patient)[1]), rng)
     grid = _grid_around(who, lesion, size, rng)
     hu, mask = _scan(who, lesion, grid, chance_of("pancreas", seed, patient, 0))
-    spacing_mm = (grid.pixel_mm, grid.pixel_mm, round(float(grid.z[1] - grid.z[0]), 4))
-    affine = np.diag([*spacing_mm, 1.0])
-    affine[:3, 3] = grid.x[-1], grid.y[-1], grid.z[0]
-    return Phantom(
-        hu=np.asfortranarray(hu[:, ::-1, ::-1].T),
-        mask=np.asfortranarray(mask[:, ::-1, ::-1].T),
-        spacing_mm=spacing_mm,
-        patient=f"p{patient:03d}",
-        nodules=[lesion.traits],
-        affine=affine,
-    )
+    slice_mm = round(float(grid.z[1] - grid.z[0]), 4)
+    return as_volume(hu, mask, grid, slice_mm, patient, [lesion.traits])
 
 
-def _grid_around(
-    who: Abdomen, lesion: Lesion, size: tuple[int, int, int], rng: np.random.Generator
-) -> Grid:
+def _grid_around(who: Abdomen, lesion: Lesion, size: tuple[int, int, int], rng: Generator) -> Grid:
     """Voxels that hold organ and lesion, with a margin drawn by lot on each side."""
     reach = 1.5 * lesion.radius_mm
     points = np.concatenate([who.course[:, :3]] * 2 + [lesion.centre[None]] * 2)
@@ -177,9 +166,7 @@ def _grid_around(
     return Grid(*(axis.astype(np.float32) for axis in axes), edge_mm, pixel_mm)
 
 
-def _scan(
-    who: Abdomen, lesion: Lesion, grid: Grid, rng: np.random.Generator
-) -> tuple[Array, Array]:
+def _scan(who: Abdomen, lesion: Lesion, grid: Grid, rng: Generator) -> tuple[Array, Array]:
     """HU (Z, H, W) int16 with noise, and labels (Z, H, W) uint8."""
     slice_mm = grid.z[1] - grid.z[0]
     offsets = slice_mm * ((np.arange(SUB_SLICES, dtype=np.float32) + 0.5) / SUB_SLICES - 0.5)
@@ -195,7 +182,7 @@ def _scan(
 
 
 def _draw_patient(
-    who: Abdomen, lesion: Lesion, grid: Grid, rng: np.random.Generator
+    who: Abdomen, lesion: Lesion, grid: Grid, rng: Generator
 ) -> tuple[Array, Array, Array]:
     """Noise-free HU (Z, H, W), and the share of pancreas and of lesion in each voxel."""
     hu, vessels = draw_abdomen(who, grid, rng)
@@ -208,7 +195,7 @@ def _draw_patient(
 
 
 def _draw_pancreas(
-    who: Abdomen, lesion: Lesion, hu: Array, vessels: Array, grid: Grid, rng: np.random.Generator
+    who: Abdomen, lesion: Lesion, hu: Array, vessels: Array, grid: Grid, rng: Generator
 ) -> tuple[Array, float]:
     """Paint organ and duct into ``hu``; the organ's share of each voxel, and its mean HU."""
     level = tube_level(who.tubes, grid)

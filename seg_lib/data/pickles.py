@@ -61,10 +61,7 @@ def read_lungrads_pickle(path: str | Path) -> list[SliceRecord]:
         try:
             record, remarks = _record(table, *cells)
         except ValueError as error:
-            raise InputError(
-                f"{path}: row {row}, {error}; take the row out or mend it, then save the table "
-                "again."
-            ) from error
+            raise InputError(f"{path}: row {row}, {error}; take the row out or mend it.") from error
         records.append(record)
         rows_with.update(remarks)
     if not records:
@@ -166,12 +163,9 @@ def patients_of_rows(pickle: Path, n_rows: int) -> tuple[list[Person], str]:
     """
     table = pickle.parent / PATIENTS_CSV
     if not table.is_file():
-        warnings.warn(
-            f"{pickle}: no {PATIENTS_CSV} beside it, so slices of one patient may fall on both "
-            "sides of a split; split_provenance: unknown.",
-            DataWarning,
-            stacklevel=3,
-        )
+        risk = "slices of one patient may fall on both sides of a split"
+        message = f"{pickle}: no {PATIENTS_CSV} beside it, so {risk}; split_provenance: unknown."
+        warnings.warn(message, DataWarning, stacklevel=3)
         return [(f"{pickle.stem}_{row:04d}", None) for row in range(n_rows)], "unknown"
     known: dict[int, Person] = {}
     try:

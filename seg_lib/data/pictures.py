@@ -85,8 +85,7 @@ def read_png_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
     pixels = read_png(path)
     if pixels.shape != shape:
         raise InputError(
-            f"{path}: mask of {pixels.shape} pixels for an image of {shape}; give the mask that "
-            "belongs to the image."
+            f"{path}: mask of {pixels.shape} pixels for an image of {shape}; give its own mask."
         )
     highest = int(pixels.max())
     if highest <= 1:
@@ -97,10 +96,7 @@ def read_png_mask(path: Path, shape: tuple[int, int]) -> np.ndarray:
             raise InputError(f"{path}: values up to {highest}; give a mask of 0 and 1, or 255.")
         return numbers
     if not np.isin(pixels, (0, 255)).all():
-        warnings.warn(
-            f"{path}: grey values from {pixels.min()} to {highest} instead of 0 and 255 (saved as "
-            "JPEG?); everything from 128 up counts as lesion.",
-            DataWarning,
-            stacklevel=3,
-        )
+        guess = "(saved as JPEG?); everything from 128 up counts as lesion."
+        told = f"{path}: grey values from {pixels.min()} to {highest} instead of 0 and 255 {guess}"
+        warnings.warn(told, DataWarning, stacklevel=3)
     return (pixels > 127).astype(np.uint8)

@@ -124,14 +124,11 @@ def _cases_of(
 ) -> list[Case]:
     """One case a row, with the pixel size that the resized slice will have."""
     cases = []
-    for row, (record, (patient, spacing)) in enumerate(zip(records, people, strict=True)):
+    for row, (record, (patient, mm)) in enumerate(zip(records, people, strict=True)):
         name = f"{stem.name}_{row:04d}"
-        if spacing:
-            spacing = tuple(mm * n / size for mm, n in zip(spacing, record.hu.shape, strict=True))
+        mm = mm and tuple(a * n / size for a, n in zip(mm, record.hu.shape, strict=True))
         image, label = (stem.parent / part / f"{name}.png" for part in ("images", "masks"))
-        cases.append(
-            Case(name, patient, image, label, split, subtype=record.lungrads, spacing_mm=spacing)
-        )
+        cases.append(Case(name, patient, image, label, split, "", record.lungrads, mm))
     return cases
 
 

@@ -51,9 +51,7 @@ def download(url: str, target: str, _pooch: object = None, *, part: Path) -> Non
                 raise InputError(f"{url}: no connection; check the network, run again.") from error
             except requests.RequestException as error:
                 raise InputError(f"{url}: {error}; check the address.") from error
-    raise InputError(
-        f"{url}: {fault}, {TRIES} times; run the same command later, it goes on where it stopped."
-    )
+    raise InputError(f"{url}: {fault}, {TRIES} times; run the same command later to go on.")
 
 
 def _version(part: Path) -> Path:

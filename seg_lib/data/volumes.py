@@ -11,6 +11,7 @@ in memory, so an epoch decodes no file.
 
 import dataclasses
 import math
+import warnings
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -21,7 +22,7 @@ from scipy import ndimage
 from seg_lib.data.cases import Case
 from seg_lib.data.hu import HU_WINDOWS
 from seg_lib.data.nifti import Volume, read_image, read_mask
-from seg_lib.errors import InputError
+from seg_lib.errors import DataWarning, InputError
 
 BOXES = ("all", "body", "lungs")
 AIR_BELOW_HU = -400.0
@@ -38,6 +39,7 @@ class Preparation:
     box: str = "lungs"  # all, body or lungs; without lungs it is the body
     margin_mm: float = 15.0  # around the box
     cubic: bool = False  # cubic splines as nnU-Net has them, instead of smoothing and lines
+    part: Box | None = None  # of the volume, where windows slide: `coarse_box`; None is all
 
     def __post_init__(self) -> None:
         """Check every field."""
@@ -184,6 +186,29 @@ def box_around(mask: np.ndarray, margin: Sequence[int]) -> Box:
         slice(max(0, part.start - m), min(n, part.stop + m))
         for part, m, n in zip(found[0], margin, mask.shape, strict=True)
     )
+
+
+def coarse_box(volume: Volume, mask: np.ndarray, margin_mm: float = 15.0) -> Box | None:
+    """The box around what a coarse network has found, for `Preparation.part`; None for nothing.
+
+    Args:
+        volume: on whose grid the mask lies.
+        mask: (X, Y, Z) labels; all above 0 count.
+        margin_mm: on every side, rounded up to voxels.
+
+    Warns:
+        DataWarning: nothing was found, so that the whole volume is to be predicted.
+
+    Raises:
+        InputError: a margin below 0 or without end.
+    """
+    if not 0 <= margin_mm < math.inf:
+        raise InputError(f"margin of {margin_mm} mm around a coarse mask; give 0 or more.")
+    if not mask.any():
+        told = f"{volume.path}: the coarse network finds nothing; the whole volume is predicted."
+        warnings.warn(told, DataWarning, stacklevel=2)
+        return None
+    return box_around(mask > 0, [math.ceil(margin_mm / mm) for mm in volume.spacing_mm])
 
 
 def body(hu: np.ndarray) -> np.ndarray:

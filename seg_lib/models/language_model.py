@@ -95,10 +95,7 @@ def _config(name: str | Path) -> Any:
     except Exception as error:
         raise InputError(_why(name, error)) from error
     if config.model_type != "llama":
-        raise InputError(
-            f"{name} is of the family '{config.model_type}'; "
-            f"the text encoder takes Llamas, such as {OPEN}."
-        )
+        raise InputError(f"{name} is a '{config.model_type}'; take a Llama, such as {OPEN}.")
     return config
 
 

@@ -114,8 +114,7 @@ def predict_masks(model: Any, images: np.ndarray, boxes: np.ndarray | None = Non
     """
     if boxes is not None and np.shape(boxes) != (len(images), 4):
         raise InputError(
-            f"boxes of shape {np.shape(boxes)} for {len(images)} slices; "
-            "give (N, 4): x0, y0, x1, y1."
+            f"boxes {np.shape(boxes)} for {len(images)} slices; give (N, 4): x0, y0, x1, y1."
         )
     model.eval()
     found = []

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from seg_lib.errors import InputError
+from seg_lib.models.unet3d import check_sides
 
 
 class Checked3d(nn.Module):
@@ -20,14 +21,7 @@ class Checked3d(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, C, X, Y, Z) -> logits (B, K, X, Y, Z)."""
-        sides = tuple(image.shape[2:])
-        if any(n % self.divisor[0] or n == 0 for n in sides):
-            near = tuple(max(1, -(-n // self.divisor[0])) * self.divisor[0] for n in sides)
-            name = type(self.network).__name__
-            raise InputError(
-                f"{name}: {sides} voxels; each side must divide by {self.divisor[0]}, such as "
-                f"{near}: choose such a patch."
-            )
+        check_sides(type(self.network).__name__, image.shape[2:], self.divisor)
         return self.network(image)
 
 
@@ -62,9 +56,7 @@ def build_swin_unetr(
         InputError: features that do not divide by 12.
     """
     if features % 12:
-        raise InputError(
-            f"SwinUNETR: {features} features; give a multiple of 12, such as 24 or 48."
-        )
+        raise InputError(f"SwinUNETR: {features} features; give a multiple of 12, as 24 or 48.")
     from monai.networks.nets import SwinUNETR
 
     numbers: dict[str, Any] = {"feature_size": features, "drop_rate": dropout, "use_v2": True}

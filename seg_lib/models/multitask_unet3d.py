@@ -111,16 +111,9 @@ class MultitaskUNet3d(nn.Module):
         stages: Sequence[int] = (0, 1),
     ):
         super().__init__()
-        self.unet = UNet3d(
-            in_channels=in_channels,
-            classes=classes,
-            features=features,
-            blocks=blocks,
-            strides=strides[1:],
-            kernels=kernels,
-            deep_supervision=True,
-            resenc=True,
-        )
+        sizes = {"in_channels": in_channels, "classes": classes, "features": features}
+        sizes |= {"blocks": blocks, "strides": strides[1:], "kernels": kernels}
+        self.unet = UNet3d(**sizes, deep_supervision=True, resenc=True)
         if subtypes and not all(0 <= stage < len(features) for stage in stages):
             raise InputError(f"stages {tuple(stages)}; the encoder has 0 to {len(features) - 1}.")
         self.stages = tuple(stages)

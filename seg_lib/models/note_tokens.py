@@ -68,9 +68,7 @@ def tokenize_notes(
         raise InputError("tokenize_notes takes a list of notes, at least one; put it in brackets.")
     for number, note in enumerate(notes):
         if not isinstance(note, str):
-            raise InputError(
-                f"note {number} is {note!r}, not text; write '' for a patient without a note."
-            )
+            raise InputError(f"note {number} is {note!r}, not text; write '' where there is none.")
     first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
     if first is None:
         raise InputError("this tokenizer has neither a BOS nor an EOS token to begin a note with.")

@@ -83,7 +83,7 @@ class TextUNet3d(nn.Module):
             patch is often one number for all of its voxels; an instance norm takes that out again.
         recompute: in training, compute the inside of a block again on the way back: a third more
             time; not with batch norms, which would count each patch twice. A step of 64 x 352 x
-            352 voxels needs 4 GB of float32 then, else 5.5 GB; a prediction 2 GB.
+            352 voxels needs 7 GB of float32, 4 GB with it, a prediction 3 GB.
     """
 
     def __init__(

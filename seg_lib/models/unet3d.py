@@ -65,19 +65,27 @@ class ResidualBlock(nn.Module):
         return self.relu(self.second(self.first(x)) + self.short(x))
 
 
+def check_sides(name: str, sides: Sequence[int], divisor: Triple) -> None:
+    """Refuse a patch with a side that does not divide, and name one near it that does."""
+    if any(n % d or n == 0 for n, d in zip(sides, divisor, strict=True)):
+        near = tuple(max(1, -(-n // d)) * d for n, d in zip(sides, divisor, strict=True))
+        raise InputError(
+            f"{name}: {tuple(sides)} voxels; each side must divide by {divisor}, such as {near}: "
+            "choose such a patch."
+        )
+
+
 class UpStep(nn.Module):
     """Enlarge a map, put the skip beside it, ``n`` convolutions."""
 
-    def __init__(
-        self, n_deep: int, n_skip: int, kernel: Triple, stride: Triple, n: int, bias: bool
-    ):
+    def __init__(self, n_in: int, n_skip: int, kernel: Triple, stride: Triple, n: int, bias: bool):
         super().__init__()
-        self.up = nn.ConvTranspose3d(n_deep, n_skip, stride, stride)
+        self.up = nn.ConvTranspose3d(n_in, n_skip, stride, stride)
         widths = [2 * n_skip, *[n_skip] * (n - 1)]
         self.mix = nn.Sequential(*(conv_block(w, n_skip, kernel, bias=bias) for w in widths))
 
     def forward(self, deep: Tensor, skip: Tensor) -> Tensor:
-        """(B, n_deep, X / stride, …) and (B, n_skip, X, …) -> (B, n_skip, X, …)."""
+        """(B, n_in, X / stride, …) and (B, n_skip, X, …) -> (B, n_skip, X, …)."""
         return self.mix(torch.cat([self.up(deep), skip], dim=1))
 
 
@@ -145,13 +153,7 @@ class UNet3d(nn.Module):
         Raises:
             InputError: a side that does not divide.
         """
-        sides = tuple(image.shape[2:])
-        if any(n % d for n, d in zip(sides, self.divisor, strict=True)):
-            near = tuple(-(-n // d) * d for n, d in zip(sides, self.divisor, strict=True))
-            raise InputError(
-                f"UNet3d: {sides} voxels; each side must divide by {self.divisor}, such as {near}: "
-                "choose such a patch."
-            )
+        check_sides("UNet3d", image.shape[2:], self.divisor)
         maps = []
         for stage in self.encoder:
             image = stage(image)

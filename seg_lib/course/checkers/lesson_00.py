@@ -35,19 +35,14 @@ def _largest_lesion_slice(answer) -> None:
     expect(call(answer, lower), 1, "a mask with one voxel, in slice 1")
 
 
+# fmt: off
 EXERCISES = {
-    "00a": Exercise(
-        level=1,
+    "00a": Exercise(level=1, check=_window_limits,
         task="Give (low, high) in HU of the lung window: width 1500, level -600.",
         why="The level is the middle: -600 - 750 and -600 + 750.",
-        hint="low = level - width / 2, high = level + width / 2.",
-        check=_window_limits,
-    ),
-    "00b": Exercise(
-        level=2,
+        hint="low = level - width / 2, high = level + width / 2."),
+    "00b": Exercise(level=2, check=_largest_lesion_slice,
         task="Write largest_lesion_slice(mask): the index, along the last axis, with most voxels.",
         why="That is the slice a radiologist would measure.",
-        hint="Sum over the first two axes, then argmax.",
-        check=_largest_lesion_slice,
-    ),
+        hint="Sum over the first two axes, then argmax."),
 }

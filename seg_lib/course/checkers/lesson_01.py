@@ -66,26 +66,18 @@ def _missing_slices(answer) -> None:
         refuse(not same, case, "The first is one spacing above the slice below the gap.")
 
 
+# fmt: off
 EXERCISES = {
-    "01a": Exercise(
-        level=1,
+    "01a": Exercise(level=1, check=_lps_to_ras,
         task="Write lps_to_ras(point) for three numbers.",
         why="Left and posterior change their signs, superior does not.",
-        hint="L is the opposite of R, and P of A; S is S.",
-        check=_lps_to_ras,
-    ),
-    "01b": Exercise(
-        level=2,
+        hint="L is the opposite of R, and P of A; S is S."),
+    "01b": Exercise(level=2, check=_to_hu,
         task="Write to_hu(stored, slope, intercept); return float32.",
         why="First to float32, then slope and intercept: nothing can wrap round.",
-        hint="stored * slope + intercept, in a type that has room for it.",
-        check=_to_hu,
-    ),
-    "01c": Exercise(
-        level=2,
+        hint="stored * slope + intercept, in a type that has room for it."),
+    "01c": Exercise(level=2, check=_missing_slices,
         task="Write missing_slices(z_mm): the positions where a slice should be.",
         why="Sorted gaps, the usual gap, and every multiple of it tells what is missing.",
-        hint="np.diff of the sorted positions; the usual gap is their median or minimum.",
-        check=_missing_slices,
-    ),
+        hint="np.diff of the sorted positions; the usual gap is their median or minimum."),
 }

@@ -49,27 +49,19 @@ def _patient_folds(answer) -> None:
         refuse(max(counts) - min(counts) > 1, f"The folds have {counts} patients.")
 
 
+# fmt: off
 EXERCISES = {
-    "02a": Exercise(
-        level=1,
+    "02a": Exercise(level=1, check=_probability_of_a_sibling,
         task="708 slices stored 5 times, a random 20 % for testing: how probable is it that a test "
         "image has a sibling in training?",
         why="1 - 0.2^4 = 0.998: nearly every test image has been seen in another dress.",
-        hint="One minus the probability that all four siblings are in the test, too.",
-        check=_probability_of_a_sibling,
-    ),
-    "02b": Exercise(
-        level=2,
+        hint="One minus the probability that all four siblings are in the test, too."),
+    "02b": Exercise(level=2, check=_on_both_sides,
         task="Write on_both_sides(train, test, patient_of): the set of patients in both parts.",
         why="An empty set is the proof that belongs into every report.",
-        hint="Make a set of patients of each part; & gives what they share.",
-        check=_on_both_sides,
-    ),
-    "02c": Exercise(
-        level=3,
+        hint="Make a set of patients of each part; & gives what they share."),
+    "02c": Exercise(level=3, check=_patient_folds,
         task="Write patient_folds(patients, k): the fold of each slice, patients kept together.",
         why="Each patient is tested once, by a network that never saw him.",
-        hint="Deal the sorted set of patients round and round: fold = position % k.",
-        check=_patient_folds,
-    ),
+        hint="Deal the sorted set of patients round and round: fold = position % k."),
 }

@@ -52,20 +52,15 @@ def _split_by_patient(answer) -> None:
     refuse(len(tested) != 2, f"n_test=2 asks for 2 test patients, not {len(tested)}.")
 
 
+# fmt: off
 EXERCISES = {
-    "03a": Exercise(
-        level=2,
+    "03a": Exercise(level=2, check=_window_to_uint8,
         task="Write window_to_uint8(hu, low, high): low becomes 0, high 255, the rest is clipped.",
         why="The same HU gives the same gray in every patient.",
-        hint="Clip, subtract low, divide by high - low, times 255, then uint8.",
-        check=_window_to_uint8,
-    ),
-    "03b": Exercise(
-        level=3,
+        hint="Clip, subtract low, divide by high - low, times 255, then uint8."),
+    "03b": Exercise(level=3, check=_split_by_patient,
         task="Write split_by_patient(case_to_patient, n_test): (train, test) cases, no patient "
         "in both.",
         why="A patient in both parts would flatter the network.",
-        hint="Draw n_test patients, then gather their cases.",
-        check=_split_by_patient,
-    ),
+        hint="Draw n_test patients, then gather their cases."),
 }

@@ -55,19 +55,14 @@ def _flip_both(answer) -> None:
     refuse(not same(moved, mask[:, ::-1]), wrong, "Flip both along the same axis.")
 
 
+# fmt: off
 EXERCISES = {
-    "04a": Exercise(
-        level=3,
+    "04a": Exercise(level=3, check=_invalid_augmentations,
         task="Give the set of names of the augmentations that are wrong for CT and masks.",
         why="; ".join(f"{name}: {reason}" for name, reason in INVALID.items()) + ".",
-        hint="Ask of each: does the mask still fit, is it still 0 or 1, are HU still HU?",
-        check=_invalid_augmentations,
-    ),
-    "04b": Exercise(
-        level=2,
+        hint="Ask of each: does the mask still fit, is it still 0 or 1, are HU still HU?"),
+    "04b": Exercise(level=2, check=_flip_both,
         task="Write flip_both(image, mask): both (H, W) arrays flipped left to right.",
         why="What moves the image moves the mask.",
-        hint="array[:, ::-1] flips left to right.",
-        check=_flip_both,
-    ),
+        hint="array[:, ::-1] flips left to right."),
 }

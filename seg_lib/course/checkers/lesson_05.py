@@ -50,26 +50,18 @@ def _pos_weight(answer) -> None:
     expect(answer, 399, "a share of 0.25 %", known)
 
 
+# fmt: off
 EXERCISES = {
-    "05a": Exercise(
-        level=2,
+    "05a": Exercise(level=2, check=_bce_gradient,
         task="Write bce_gradient(p, y): the gradient of the mean BCE for the logits.",
         why="(p - y) / n: a pixel pulls by how wrong it is, and by nothing else.",
-        hint="Section 3 has it: (p - y) / n.",
-        check=_bce_gradient,
-    ),
-    "05b": Exercise(
-        level=2,
+        hint="Section 3 has it: (p - y) / n."),
+    "05b": Exercise(level=2, check=_soft_dice,
         task="Write soft_dice(p, y, smooth): 1 - (2 sum(p y) + s) / (sum(p) + sum(y) + s).",
         why="The overlap twice over both sizes, smoothed, taken from 1.",
-        hint="Three sums and smooth twice; compare with the cell of section 2.",
-        check=_soft_dice,
-    ),
-    "05c": Exercise(
-        level=1,
+        hint="Three sums and smooth twice; compare with the cell of section 2."),
+    "05c": Exercise(level=1, check=_pos_weight,
         task="Lesions fill 0.25 % of the pixels: pos_weight for equal weight of both sides?",
         why="99.75 % over 0.25 %; in practice one takes less, or false alarms pile up.",
-        hint="Background pixels for each lesion pixel.",
-        check=_pos_weight,
-    ),
+        hint="Background pixels for each lesion pixel."),
 }

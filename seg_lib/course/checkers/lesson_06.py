@@ -71,20 +71,15 @@ def _train_step(answer) -> None:
     refuse(abs(value - truth) > 1e-5, wrong)
 
 
+# fmt: off
 EXERCISES = {
-    "06a": Exercise(
-        level=1,
+    "06a": Exercise(level=1, check=_optimiser_steps,
         task="708 slices, each stored 5 times, batches of 8, 100 epochs: how many optimiser steps?",
         why="ceil(3540 / 8) = 443 batches an epoch, 100 times.",
-        hint="Batches in one epoch (the last may be smaller), times epochs.",
-        check=_optimiser_steps,
-    ),
-    "06b": Exercise(
-        level=2,
+        hint="Batches in one epoch (the last may be smaller), times epochs."),
+    "06b": Exercise(level=2, check=_train_step,
         task="Repair train_step(model, optimizer, image, label, loss): it must learn, and return "
         "the loss as a float.",
         why="Zero the gradients, go forward, go backward, step, return a plain number.",
-        hint="zero_grad, forward, backward, step: all four, in this order.",
-        check=_train_step,
-    ),
+        hint="zero_grad, forward, backward, step: all four, in this order."),
 }

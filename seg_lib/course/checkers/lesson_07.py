@@ -35,19 +35,14 @@ def _masked_windows(answer) -> None:
     expect(answer, 15, "56 x 56 tokens, windows of 7, shifted by 3", known)
 
 
+# fmt: off
 EXERCISES = {
-    "07a": Exercise(
-        level=2,
+    "07a": Exercise(level=2, check=_attention,
         task="Write attention(query, key, value) for arrays (T, d), (S, d), (S, e).",
         why="Scores, divided by √d, a softmax over the keys, and a weighted mean of the values.",
-        hint="scores = query @ key.T / sqrt(d); subtracting the row's maximum keeps exp small.",
-        check=_attention,
-    ),
-    "07b": Exercise(
-        level=1,
+        hint="scores = query @ key.T / sqrt(d); subtracting the row's maximum keeps exp small."),
+    "07b": Exercise(level=1, check=_masked_windows,
         task="56 x 56 tokens, windows of 7 x 7, shifted by 3: how many windows need a mask?",
         why="8 in the last row and 8 in the last column, the corner counted once.",
-        hint="After the roll, which windows hold tokens of opposite borders?",
-        check=_masked_windows,
-    ),
+        hint="After the roll, which windows hold tokens of opposite borders?"),
 }

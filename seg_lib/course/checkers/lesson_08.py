@@ -27,19 +27,14 @@ def _to_tokens(answer) -> None:
     refuse(not np.array_equal(result, right), "The numbers of a token are not one square patch.")
 
 
+# fmt: off
 EXERCISES = {
-    "08a": Exercise(
-        level=1,
+    "08a": Exercise(level=1, check=_count,
         task="96³ voxels, patches of 16³: (tokens, weights of one attention head)?",
         why="6 · 6 · 6 = 216 tokens, and 216² = 46,656 pairs.",
-        hint="Patches along each side, multiplied; then every token with every token.",
-        check=_count,
-    ),
-    "08b": Exercise(
-        level=2,
+        hint="Patches along each side, multiplied; then every token with every token."),
+    "08b": Exercise(level=2, check=_to_tokens,
         task="Write to_tokens(image, patch): (H, W) becomes (H/patch · W/patch, patch²).",
         why="Two axes become four, the middle ones change places, and four become two.",
-        hint="reshape(H // p, p, W // p, p), swap the two middle axes, reshape again.",
-        check=_to_tokens,
-    ),
+        hint="reshape(H // p, p, W // p, p), swap the two middle axes, reshape again."),
 }

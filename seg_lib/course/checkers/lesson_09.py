@@ -29,19 +29,14 @@ def _holm(answer) -> None:
         refuse(not np.allclose(result, right), f"{what}: {right}, not {result.tolist()}.", hint)
 
 
+# fmt: off
 EXERCISES = {
-    "09a": Exercise(
-        level=1,
+    "09a": Exercise(level=1, check=_epochs,
         task="A trains 16 epochs of 9 s, B needs 12 s an epoch: how many epochs for equal time?",
         why="16 · 9 = 144 s, and 144 / 12 = 12.",
-        hint="How long does A train in all?",
-        check=_epochs,
-    ),
-    "09b": Exercise(
-        level=2,
+        hint="How long does A train in all?"),
+    "09b": Exercise(level=2, check=_holm,
         task="Write holm(p_values): the corrected values, in the order given.",
         why="The smallest p answers n questions, the next n - 1; the order is kept by a maximum.",
-        hint="Sort, multiply by n, n - 1, …, take the running maximum, cut at 1, sort back.",
-        check=_holm,
-    ),
+        hint="Sort, multiply by n, n - 1, …, take the running maximum, cut at 1, sort back."),
 }

@@ -42,26 +42,18 @@ def _strides(answer) -> None:
     refuse(tuple(strides[-1]) != (2, 2, 2), wrong, hint)
 
 
+# fmt: off
 EXERCISES = {
-    "10a": Exercise(
-        level=2,
+    "10a": Exercise(level=2, check=_expected_share,
         task="Write the part of patches with lesion, from `positives` and `by_chance`.",
         why="positives + (1 - positives) * by_chance.",
-        hint="Two kinds of patches: on purpose, and by chance among the others.",
-        check=_expected_share,
-    ),
-    "10b": Exercise(
-        level=2,
+        hint="Two kinds of patches: on purpose, and by chance among the others."),
+    "10b": Exercise(level=2, check=_largest_batch,
         task="How many patches of `patch_mb` megabytes fit beside `reserved_gb`?",
         why="What is left, divided by one patch, rounded down.",
-        hint="int(1000 * (gpu_gb - reserved_gb) // patch_mb).",
-        check=_largest_batch,
-    ),
-    "10c": Exercise(
-        level=3,
+        hint="int(1000 * (gpu_gb - reserved_gb) // patch_mb)."),
+    "10c": Exercise(level=3, check=_strides,
         task="Four triples of strides for voxels of 0.7 x 0.7 x 5 mm.",
         why="(2, 2, 1) three times and (2, 2, 2) once: 11.2 x 11.2 x 10 mm.",
-        hint="Halve z only when x and y are about as long.",
-        check=_strides,
-    ),
+        hint="Halve z only when x and y are about as long."),
 }

@@ -38,26 +38,18 @@ def _memory_gb(answer) -> None:
     expect(call(answer, (100, 100, 100), 1), 0.012, "100 x 100 x 100, one class")
 
 
+# fmt: off
 EXERCISES = {
-    "11a": Exercise(
-        level=2,
+    "11a": Exercise(level=2, check=_windows_along,
         task="Write the number of windows along an axis.",
         why="One, and one more for every step that is begun: 1 + ceil((n - w) / step).",
-        hint="step = int(window * (1 - overlap)); what is left of the axis after the first window?",
-        check=_windows_along,
-    ),
-    "11b": Exercise(
-        level=2,
+        hint="step = int(window * (1 - overlap)); what is left after the first window?"),
+    "11b": Exercise(level=2, check=_large_components,
         task="Keep every connected piece with at least `share` of the voxels of the largest.",
         why="One tumour is not the only tumour.",
-        hint="ndimage.label, np.bincount, and a look-up table of what is kept.",
-        check=_large_components,
-    ),
-    "11c": Exercise(
-        level=3,
+        hint="ndimage.label, np.bincount, and a look-up table of what is kept."),
+    "11c": Exercise(level=3, check=_memory_gb,
         task="GB that sliding_window must hold for a scan.",
         why="Image, logits and weights: (1 + classes + 1) x 4 bytes a voxel.",
-        hint="Count the arrays that are as large as the scan.",
-        check=_memory_gb,
-    ),
+        hint="Count the arrays that are as large as the scan."),
 }

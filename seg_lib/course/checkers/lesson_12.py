@@ -49,26 +49,18 @@ def _iou_from_dice(answer) -> None:
         expect(call(answer, dice), iou, f"a Dice of {dice:g}", known)
 
 
+# fmt: off
 EXERCISES = {
-    "12a": Exercise(
-        level=2,
+    "12a": Exercise(level=2, check=_dice,
         task="Write dice_by_hand(mask, reference) for arrays of 0 and 1; two empty masks give 1.",
         why="2 |A and B| / (|A| + |B|), and the empty case is written down.",
-        hint="Count the voxels in common, in the mask and in the reference.",
-        check=_dice,
-    ),
-    "12b": Exercise(
-        level=2,
+        hint="Count the voxels in common, in the mask and in the reference."),
+    "12b": Exercise(level=2, check=_recist_error,
         task="Write recist_error(predicted_mm, true_mm): relative error, at most 1.",
         why="The printed max(…, 1) could never fall below 1; min caps the error.",
-        hint="min(|p - g| / g, 1); with g = 0 it is 0 if p is 0 too, else 1.",
-        check=_recist_error,
-    ),
-    "12c": Exercise(
-        level=1,
+        hint="min(|p - g| / g, 1); with g = 0 it is 0 if p is 0 too, else 1."),
+    "12c": Exercise(level=1, check=_iou_from_dice,
         task="Write iou_from_dice(dice).",
         why="J = D / (2 - D): a table in which this fails has an error in it.",
-        hint="With Dice = 2 J / (1 + J), what is J?",
-        check=_iou_from_dice,
-    ),
+        hint="With Dice = 2 J / (1 + J), what is J?"),
 }

@@ -43,26 +43,18 @@ def _proved(answer) -> None:
     refuse_letters(answer, PROVED, hints, "is not proved")
 
 
+# fmt: off
 EXERCISES = {
-    "13a": Exercise(
-        level=1,
+    "13a": Exercise(level=1, check=_missing,
         task="Which Dice had the missing tenth case, if the mean of ten was 0.802?",
         why="0.821: one missing row may be the best of all, or the worst.",
-        hint="Ten times the mean is the sum of all ten.",
-        check=_missing,
-    ),
-    "13b": Exercise(
-        level=2,
+        hint="Ten times the mean is the sum of all ten."),
+    "13b": Exercise(level=2, check=_suspects,
         task="Write suspects(rows): ids that occur twice, or whose IoU is not D / (2 - D).",
         why="What does not overlap after rounding belongs to no mask.",
-        hint="From (D - h) / (2 - D + h) - h to (D + h) / (2 - D - h) + h with h = 0.0005.",
-        check=_suspects,
-    ),
-    "13c": Exercise(
-        level=3,
+        hint="From (D - h) / (2 - D + h) - h to (D + h) / (2 - D - h) + h with h = 0.0005."),
+    "13c": Exercise(level=3, check=_proved,
         task="Which of the six sentences does the table of five prove? A set of letters.",
         why="A contradiction says that something is wrong, not what, and never why.",
-        hint="Could the sentence be false, and the slide still look exactly so?",
-        check=_proved,
-    ),
+        hint="Could the sentence be false, and the slide still look exactly so?"),
 }

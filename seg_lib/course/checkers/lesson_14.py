@@ -32,26 +32,18 @@ def _left(answer) -> None:
     refuse_number(answer, 50, hints)
 
 
+# fmt: off
 EXERCISES = {
-    "14a": Exercise(
-        level=1,
+    "14a": Exercise(level=1, check=_age,
         task="Write age_text(age): completed years as text, '90 or older' from 90 on.",
         why="The few who are older than 89 could be found by their age.",
-        hint="int(age) cuts the fraction off.",
-        check=_age,
-    ),
-    "14b": Exercise(
-        level=2,
+        hint="int(age) cuts the fraction off."),
+    "14b": Exercise(level=2, check=_listing,
         task="Write listing(row): 'BMI: 28.7, T: T2' of what was recorded, and of nothing else.",
         why="A gap in a table must not become a word in a note.",
-        hint="None, '' and nan are gaps; 0 is none.",
-        check=_listing,
-    ),
-    "14c": Exercise(
-        level=1,
+        hint="None, '' and nan are gaps; 0 is none."),
+    "14c": Exercise(level=1, check=_left,
         task="How many identifiers stay in 1,000 notes of five each at a recall of 99 %?",
         why="Fifty: 99 % sounds like safe and is not, so texts are read before they are shared.",
-        hint="Count the identifiers first.",
-        check=_left,
-    ),
+        hint="Count the identifiers first."),
 }

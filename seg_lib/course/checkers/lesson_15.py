@@ -30,9 +30,8 @@ def _mirrored(answer) -> None:
     }
     for note, right in pairs.items():
         said = call(answer, note)
-        refuse(
-            said != right, f"'{note}' should become '{right}', not '{said}'.", hints.get(note, "")
-        )
+        wrong = f"'{note}' should become '{right}', not '{said}'."
+        refuse(said != right, wrong, hints.get(note, ""))
 
 
 def _controls(answer) -> None:
@@ -48,26 +47,18 @@ def _controls(answer) -> None:
     refuse(given != CONTROLS, f"{len(CONTROLS - given)} more are missing.")
 
 
+# fmt: off
 EXERCISES = {
-    "15a": Exercise(
-        level=1,
+    "15a": Exercise(level=1, check=_bytes,
         task="How many bytes does one remembered token of Llama-2-7B take?",
         why="Half a megabyte: a note of 120 tokens takes 63 MB, a hundred patients 6 GB.",
-        hint="Layers times heads times features, a key and a value, two bytes each.",
-        check=_bytes,
-    ),
-    "15b": Exercise(
-        level=2,
+        hint="Layers times heads times features, a key and a value, two bytes each."),
+    "15b": Exercise(level=2, check=_mirrored,
         task="Write mirrored(note): the note of the mirror image.",
         why="An augmentation must keep image, label and text true to each other.",
-        hint="re.sub with a function that looks the word up.",
-        check=_mirrored,
-    ),
-    "15c": Exercise(
-        level=3,
+        hint="re.sub with a function that looks the word up."),
+    "15c": Exercise(level=3, check=_controls,
         task="Name the controls that are missing in the colleague's report, as a set of words.",
         why="Each of the four could explain the gain without any reading.",
-        hint="What would a network show that ignores the text, and one that obeys any text?",
-        check=_controls,
-    ),
+        hint="What would a network show that ignores the text, and one that obeys any text?"),
 }

@@ -58,26 +58,18 @@ def _proved(answer) -> None:
     refuse_letters(answer, PROVED, hints, "does not follow")
 
 
+# fmt: off
 EXERCISES = {
-    "16a": Exercise(
-        level=1,
+    "16a": Exercise(level=1, check=_epochs,
         task="How many epochs does she need for as many steps?",
         why="50: with equal epochs she would have compared 280 steps with 1400.",
-        hint="How many batches of four are 14 times 8 patches?",
-        check=_epochs,
-    ),
-    "16b": Exercise(
-        level=2,
+        hint="How many batches of four are 14 times 8 patches?"),
+    "16b": Exercise(level=2, check=_nested,
         task="Write nested(patients, shares, seed): share to set of patients.",
         why="Two points of a curve now differ by patients that came in, and by nothing else.",
-        hint="random.Random(seed).sample(patients, len(patients)) is a shuffled copy.",
-        check=_nested,
-    ),
-    "16c": Exercise(
-        level=3,
+        hint="random.Random(seed).sample(patients, len(patients)) is a shuffled copy."),
+    "16c": Exercise(level=3, check=_proved,
         task="Which of the five sentences follow? A set of letters.",
         why="A network that reads is robust as long as its note is true, and lost if it is not.",
-        hint="Compare two of the numbers at a time: what changed between them?",
-        check=_proved,
-    ),
+        hint="Compare two of the numbers at a time: what changed between them?"),
 }

@@ -45,26 +45,18 @@ def _head(answer) -> None:
     refuse_letters(answer, RIGHT, hints, "does not help")
 
 
+# fmt: off
 EXERCISES = {
-    "17a": Exercise(
-        level=1,
+    "17a": Exercise(level=1, check=_always_one,
         task="Always answering 1 on 9, 15 and 12 cases of subtypes 0, 1, 2: the macro-F1?",
         why="F1 of subtype 1 is 2 * 15 / (36 + 15), of the others 0; a third of it is 0.196.",
-        hint="F1 = 2 TP / (2 TP + FP + FN) for each class, then the mean of three.",
-        check=_always_one,
-    ),
-    "17b": Exercise(
-        level=2,
+        hint="F1 = 2 TP / (2 TP + FP + FN) for each class, then the mean of three."),
+    "17b": Exercise(level=2, check=_best_epoch,
         task="Write best_epoch(pseudo_dice): the epoch with the highest moving average (0.9).",
         why="The average forgives one bad epoch and does not fall for one lucky one.",
-        hint="Keep a list of averages; its first entry is the first value.",
-        check=_best_epoch,
-    ),
-    "17c": Exercise(
-        level=3,
+        hint="Keep a list of averages; its first entry is the first value."),
+    "17c": Exercise(level=3, check=_head,
         task="A head with 0.97 on its training cases and 0.50 on others: what would you do?",
         why="Fewer weights on maps that show texture, and cases left out to judge by.",
-        hint="Which of them could make the number on others better, or the number honest?",
-        check=_head,
-    ),
+        hint="Which of them could make the number on others better, or the number honest?"),
 }

@@ -62,26 +62,18 @@ def _same_dice(answer) -> None:
     refuse(not abs(factor - 4) <= 1e-6, f"Not {factor:g}.")
 
 
+# fmt: off
 EXERCISES = {
-    "18a": Exercise(
-        level=2,
+    "18a": Exercise(level=2, check=_encode,
         task="Write encode(mask): 'start length' of each run of ones, counted from 1 in C order.",
         why="A run begins where a one follows a zero; an empty mask is an empty text.",
-        hint="Flatten, put a 0 at both ends, and look where neighbours differ.",
-        check=_encode,
-    ),
-    "18b": Exercise(
-        level=2,
+        hint="Flatten, put a 0 at both ends, and look where neighbours differ."),
+    "18b": Exercise(level=2, check=_final_score,
         task="Write final_score(rows): the mean of 1 - Dice and two relative errors capped at 1.",
         why="0 is best; the cap keeps one absurd mask from deciding the whole mean.",
-        hint="min(|p - g| / g, 1) for d and for v; with g = 0 it is 0 if p is 0, else 1.",
-        check=_final_score,
-    ),
-    "18c": Exercise(
-        level=1,
+        hint="min(|p - g| / g, 1) for d and for v; with g = 0 it is 0 if p is 0, else 1."),
+    "18c": Exercise(level=1, check=_same_dice,
         task="A mask of a quarter of the volume, inside: which multiple has the same Dice?",
         why="Dice is symmetric in f and 1 / f: 2 * 0.25 / 1.25 = 2 / (1 + 4).",
-        hint="Set 2 f / (1 + f) of the small one equal to 2 / (1 + f) of the large one.",
-        check=_same_dice,
-    ),
+        hint="Set 2 f / (1 + f) of the small one equal to 2 / (1 + f) of the large one."),
 }

@@ -62,26 +62,18 @@ def _batches_of(answer) -> None:
         refuse(shares != right, f"{case}: it should be {right}, not {shares}.", hint)
 
 
+# fmt: off
 EXERCISES = {
-    "19a": Exercise(
-        level=1,
+    "19a": Exercise(level=1, check=_hours,
         task="1000 epochs of 20 steps of 3.24 s on one GPU, and a speed-up of 1.8: how many hours?",
         why="1000 * 20 * 3.24 s / 1.8 = 36,000 s.",
-        hint="All steps, times seconds, divided by the speed-up; then 3600 s are an hour.",
-        check=_hours,
-    ),
-    "19b": Exercise(
-        level=2,
+        hint="All steps, times seconds, divided by the speed-up; then 3600 s are an hour."),
+    "19b": Exercise(level=2, check=_average_gradient,
         task="Write average_gradient(gradients, sizes): the gradient of the mean over all slices.",
         why="Each slice counts once; with equal shares it is the plain average of DDP.",
-        hint="The sum of size times gradient, divided by the sum of the sizes.",
-        check=_average_gradient,
-    ),
-    "19c": Exercise(
-        level=2,
+        hint="The sum of size times gradient, divided by the sum of the sizes."),
+    "19c": Exercise(level=2, check=_batches_of,
         task="Write batches_of(process, n_processes, n_batches): the batches it takes, in turns.",
         why="In every step each process has a batch, so none waits for a partner.",
-        hint="range(first, end, stride), with an end that n_processes divides.",
-        check=_batches_of,
-    ),
+        hint="range(first, end, stride), with an end that n_processes divides."),
 }

@@ -8,11 +8,8 @@ from seg_lib.course.exercises import Exercise, call, refuse
 
 
 def _pairs(answer) -> None:
-    images, labels = (
-        ["p1.nii.gz", "p10.nii.gz", "p2.nii.gz"],
-        ["p10.nii.gz", "p1.nii.gz", "p3.nii.gz"],
-    )
-    found = call(answer, list(images), list(labels))
+    images = ["p1.nii.gz", "p10.nii.gz", "p2.nii.gz"]
+    found = call(answer, images, ["p10.nii.gz", "p1.nii.gz", "p3.nii.gz"])
     refuse(not isinstance(found, tuple | list) or len(found) != 3, "Return three sets.")
     both, no_label, no_image = (set(part) for part in found)
     hint = "Compare whole names: both = set(images) & set(labels)."
@@ -36,35 +33,24 @@ def _integers(answer) -> None:
 
 
 def _name(answer) -> None:
-    for (case, channel), right in {
-        ("p01", 0): "p01_0000.nii.gz",
-        ("lung_7", 12): "lung_7_0012.nii.gz",
-    }.items():
-        said = call(answer, case, channel)
+    for case, channel, number in (("p01", 0, "0000"), ("lung_7", 12, "0012")):
+        said, right = call(answer, case, channel), f"{case}_{number}.nii.gz"
         hint = "The channel has four digits: f'{channel:04d}'."
         refuse(said != right, f"It should be '{right}', not '{str(said)[:40]}'.", hint)
 
 
+# fmt: off
 EXERCISES = {
-    "20a": Exercise(
-        level=2,
+    "20a": Exercise(level=2, check=_pairs,
         task="Write pairs(images, labels): the names in both, without label, without image.",
         why="Whole names are compared, so p1 never meets p10.",
-        hint="Sets have & and -.",
-        check=_pairs,
-    ),
-    "20b": Exercise(
-        level=2,
+        hint="Sets have & and -."),
+    "20b": Exercise(level=2, check=_integers,
         task="Write to_integers(labels): round what is almost whole, ValueError for the rest.",
         why="1.00001526 is a scaled 1; 0.5 is a probability and must not become a label.",
-        hint="np.rint, and the largest difference to it.",
-        check=_integers,
-    ),
-    "20c": Exercise(
-        level=1,
+        hint="np.rint, and the largest difference to it."),
+    "20c": Exercise(level=1, check=_name,
         task="Write nnunet_name(case, channel): 'p01_0000.nii.gz' for ('p01', 0).",
         why="The four digits name the channel; labels have none.",
-        hint="An f-string with :04d.",
-        check=_name,
-    ),
+        hint="An f-string with :04d."),
 }

@@ -55,26 +55,18 @@ def _controls(answer) -> None:
     refuse(answer != controls, f"{len(controls - answer)} missing.")
 
 
+# fmt: off
 EXERCISES = {
-    "21a": Exercise(
-        level=1,
+    "21a": Exercise(level=1, check=_dice_of_the_box,
         task="A round nodule touches all sides of its box. Dice of the box itself?",
         why="The disc is π/4 of the box: 2·π/4 / (1 + π/4) = 0.88, with nothing segmented at all.",
-        hint="Dice = 2·overlap / (area of the box + area of the disc), with a box of area 1.",
-        check=_dice_of_the_box,
-    ),
-    "21b": Exercise(
-        level=2,
+        hint="Dice = 2·overlap / (area of the box + area of the disc), with a box of area 1."),
+    "21b": Exercise(level=2, check=_box,
         task="Write box_around(found, share): the box of what is at least share of the maximum.",
         why="That box is all that MedSAM is told: whatever the map got wrong, it gets wrong too.",
-        hint="rows, columns = np.nonzero(found >= share * found.max()).",
-        check=_box,
-    ),
-    "21c": Exercise(
-        level=3,
+        hint="rows, columns = np.nonzero(found >= share * found.max())."),
+    "21c": Exercise(level=3, check=_controls,
         task="Name the rows that are missing in the colleague's table, as a set of words.",
         why="Only they tell what the network did from what the box gave away.",
-        hint="Who drew the box, how well, and what would have come out without it?",
-        check=_controls,
-    ),
+        hint="Who drew the box, how well, and what would have come out without it?"),
 }
