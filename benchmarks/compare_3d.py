@@ -84,7 +84,9 @@ def train_once(words: argparse.Namespace, network: str, rate: float, seconds: fl
 
 
 def in_processes(words: argparse.Namespace, jobs: list[tuple]) -> list[dict]:
-    """Every job in a fresh process, so many at once."""
+    """Every job in a fresh process, so many at once; with 0 in this one, for a first look."""
+    if not words.workers:
+        return [train_once(words, *job) for job in jobs]
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(
         words.workers, mp_context=context, max_tasks_per_child=1
@@ -122,7 +124,9 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--patches", type=int, default=2, help="of each patient in an epoch")
     parser.add_argument("--rates", type=float, nargs="+", default=[1e-3, 4e-3])
-    parser.add_argument("--workers", type=int, default=2, help="trainings at once")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="trainings at once; 0: no own memory"
+    )
     words = parser.parse_args()
     same_work(words, "cases", "size", "epochs", "patches")
     if not (words.work / "phantom" / "cases.csv").is_file():

@@ -53,7 +53,7 @@ if not has_bf16("cpu"):  # it would be emulated, and slower than float32
 def lesson(words: argparse.Namespace) -> Settings:
     """The sizes of lesson 10, with the numbers asked for."""
     usual = settings("10", "laptop")
-    sizes = dict(usual.sizes) | {"n_cases": words.cases, "epochs": words.epochs}
+    sizes = dict(usual.sizes) | {"n_cases": words.cases, "epochs": words.epochs, "patches": 16}
     return Settings("10", "laptop", sizes | {"size": tuple(words.size)})
 
 

@@ -18,7 +18,7 @@ def main() -> int:
     commands = [["metrics_speed.py"], ["augmentation_speed.py"], ["training_speed.py"]]
     commands += [["layout_speed.py"], ["dicom_speed.py"], ["text_cost.py"], ["text_guided.py"]]
     commands += [["text_cost.py", "--memory"], ["deidentification.py"]]
-    commands += [["inference_speed.py"], ["compare_2d.py", "lung2d", "--same-time"]]
+    commands += [["inference_speed.py"], ["overlap.py"], ["compare_2d.py", "lung2d", "--same-time"]]
     commands += [["unetr_recipe.py", "lung2d", "--epochs", "24"], ["compare_3d.py"]]
     commands += [["pancreas_multitask.py"], ["pancreas_speed.py"], ["quantised_2d.py"]]
     commands += [["pancreas_folds.py"]]

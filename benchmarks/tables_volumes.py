@@ -56,6 +56,27 @@ def compare3d() -> str:
     return markdown_table(rows) + note
 
 
+def overlap() -> str:
+    """Dice, seams and seconds for every overlap of the windows."""
+    result = read("overlap")
+    if not result:
+        return UNKNOWN
+    rows = []
+    for name, found in result["rows"].items():
+        share, blend = name.split()
+        row = {"overlap": share, "blending": blend, "Dice (95 % interval)": mean_of(found["dice"])}
+        row["minus 0.5 gaussian"] = gap_of(found.get("minus_usual"))
+        row |= {key: f"{found[key]:.4f}" for key in ("seam_error", "elsewhere")}
+        rows.append(row | {"windows": found["windows"], "seconds": f"{found['seconds']:.0f}"})
+    about, options = result["machine"], result["options"]
+    note = (
+        f"\n\nThe 3D U-Net of lesson 10, trained on phantom patients of seed 0; n = {result['n']} "
+        f"of another seed, windows of {' x '.join(map(str, result['patch']))} voxels; seconds by "
+        f"the clock for all of them, {options['threads']} threads of {about['processor']}."
+    )
+    return markdown_table(rows) + note
+
+
 def windows() -> str:
     """Sliding-window inference: times beside MONAI as usually called."""
     result = read("inference_speed")
@@ -100,3 +121,4 @@ def region() -> str:
 
 
 TABLES = {"real3d": real3d, "compare3d": compare3d, "windows": windows, "region": region}
+TABLES["overlap"] = overlap

@@ -73,10 +73,37 @@ def test_two_modalities_are_judged_together_and_one_by_one(tmp_path):
     assert {gap["n"] for gap in result["gains"].values()} == {3}
 
 
+def test_overlap_costs_windows_and_is_judged_on_other_patients(tmp_path, monkeypatch):
+    words = ["--cases", 11, "--size", 64, 64, 32, "--epochs", 1, "--judged", 3, "--threads", 1]
+    done = run("overlap.py", *words, "--out", tmp_path, "--work", tmp_path / "work")
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "overlap.json").read_text())
+    rows = result["rows"]
+    assert len(rows) == 10 and "minus_usual" not in rows["0.5 gaussian"]
+    assert {len(row["cases"]) for row in rows.values()} == {result["n"]} == {3}
+    counts = [rows[f"{overlap} constant"]["windows"] for overlap in (0.0, 0.25, 0.5, 0.7, 0.8)]
+    assert counts == sorted(counts) and counts[0] < counts[-1]
+    told = [row["minus_usual"]["difference"] for name, row in rows.items() if "0.5 g" not in name]
+    usual = np.mean(rows["0.5 gaussian"]["cases"])
+    means = [np.mean(row["cases"]) - usual for name, row in rows.items() if "0.5 g" not in name]
+    np.testing.assert_allclose(told, means, atol=1e-9)
+    monkeypatch.setattr(tables_volumes, "read", lambda _: result)
+    assert "n = 3 of another seed" in tables_volumes.overlap()
+
+
+def test_windows_and_seams_by_hand():
+    import overlap
+
+    assert overlap.windows_of((10, 4, 4), (4, 4, 4), 0.0) == 3
+    assert overlap.windows_of((10, 4, 4), (4, 4, 4), 0.5) == 4  # at 0, 2, 4 and 6
+    seam = overlap.near_seams((10, 4, 4), (4, 4, 4), reach=1)
+    assert seam[:, 0, 0].nonzero()[0].tolist() == [3, 4, 5, 6]  # borders at 4 and, moved back, 6
+
+
 def test_four_3d_networks_are_judged_on_the_same_patients(tmp_path, monkeypatch):
     """The rate with the best validation is shown; whole volumes are larger than patches."""
     words = ["--cases", 11, "--size", 64, 64, 32, "--epochs", 1, "--patches", 1]
-    words += ["--rates", 1e-3, 1e-4, "--workers", 1]
+    words += ["--rates", 1e-3, 1e-4, "--workers", 0]
     done = run("compare_3d.py", *words, "--out", tmp_path, "--work", tmp_path / "work")
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "compare_3d.json").read_text())

@@ -39,7 +39,8 @@ VOLUMES = {
         | {"size": (112, 112, 24), "n_cases": 10, "epochs": 11, "timed_preset": "small"}
         | {"budget_s": 60, "budget_mb": 3500},
         "laptop": PATCHES
-        | {"n_cases": 48, "epochs": 10, "validate_every": 5, "budget_s": 300, "budget_mb": 4000},
+        | {"n_cases": 120, "patches": 7, "epochs": 10, "validate_every": 3}
+        | {"budget_s": 300, "budget_mb": 4000},
         "gpu": PATCHES
         | {"n_cases": 120, "size": (256, 256, 96), "patch": (96, 96, 64), "epochs": 60}
         | {"preset": "paper", "budget_s": 1200, "budget_mb": 12000},
