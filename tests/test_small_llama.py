@@ -168,7 +168,7 @@ def changed(small, tmp_path, **values):
 
 
 def test_another_family(small, tmp_path):
-    with pytest.raises(InputError, match="family 'gpt2'.*SmolLM2"):
+    with pytest.raises(InputError, match="is a 'gpt2'.*SmolLM2"):
         load_language_model(changed(small, tmp_path, model_type="gpt2"))
 
 

@@ -15,7 +15,7 @@ TEXT = {"size": (96, 96, 32)}
 NOTED = PATCHES | {
     "size": (96, 96, 32), "positives": 0.7, "jitter": 0.4, "other_note": 0.5, "learning_rate": 3e-3,
     "align_epochs": 20, "image_epochs": 4, "epochs": 5, "language_model": "", "llama_steps": 150,
-    "encoder": {"order": "note_first", "prompt_std": 0.1},
+    "encoder": {"order": "note_first", "prompt_std": 0.1}, "warmup_epochs": 1.0,
 }
 
 # shares: of the training patients; seeds: trainings of each share; n_judged, n_external: patients
