@@ -66,7 +66,7 @@ def overlap() -> str:
         share, blend = name.split()
         row = {"overlap": share, "blending": blend, "Dice (95 % interval)": mean_of(found["dice"])}
         row["minus 0.5 gaussian"] = gap_of(found.get("minus_usual"))
-        row |= {key: f"{found[key]:.4f}" for key in ("seam_error", "elsewhere")}
+        row |= {k.replace("_", " "): f"{found[k]:.4f}" for k in ("seam_error", "elsewhere")}
         rows.append(row | {"windows": found["windows"], "seconds": f"{found['seconds']:.0f}"})
     about, options = result["machine"], result["options"]
     note = (
