@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from machine import machine, peak_mb
 from options import once, options_of, same_work
+from overlap import windows_of
 
 from seg_lib import evaluation, volumes3d
 from seg_lib.course.profiles import Settings, settings
@@ -102,7 +103,7 @@ def run_way(name: str, words: argparse.Namespace) -> None:
             sliding_window(model, image, sliding) if kept else monai_plain(model, image, at_once)
         )
         seconds += time.perf_counter() - began
-        windows += count(volume.image.shape)
+        windows += windows_of(volume.image.shape, WINDOW, OVERLAP)
         found.append((foreground_of(logits), volume))
     rows = evaluation.evaluate_cases(
         (v.case.case, v.case.patient, p >= 0.5, v.label, v.spacing_mm) for p, v in found
@@ -110,15 +111,6 @@ def run_way(name: str, words: argparse.Namespace) -> None:
     if box == "body":
         np.savez(words.work / f"{list(WAYS).index(name)}.npz", *[p for p, _ in found])
     print(json.dumps({"seconds": seconds, "windows": windows, "dice": [r["dice"] for r in rows]}))
-
-
-def count(shape: tuple[int, ...]) -> int:
-    """Windows of a volume."""
-    along = [
-        1 + max(0, -(-(n - w) // max(1, int(w * (1 - OVERLAP)))))
-        for n, w in zip(shape, WINDOW, strict=True)
-    ]
-    return int(np.prod(along))
 
 
 def peak_of_a_large_scan() -> None:

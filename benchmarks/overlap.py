@@ -94,7 +94,7 @@ def windows_of(shape: tuple[int, ...], patch: tuple[int, ...], overlap: float) -
 
 def predict(model: torch.nn.Module, volumes: list[Prepared], how: SlidingWindow) -> dict:
     """One row: Dice of every patient, errors, windows and seconds of all."""
-    found, errors = [], []
+    found = []
     began = time.perf_counter()
     for volume in volumes:
         found.append(foreground_of(volumes3d.volume_logits(model, volume, how)))

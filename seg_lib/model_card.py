@@ -13,6 +13,7 @@ from typing import Any
 
 from safetensors import safe_open
 
+from seg_lib.comparison import interval
 from seg_lib.files import write_text
 from seg_lib.run_log import read_history
 
@@ -39,6 +40,7 @@ load_trained("FOLDER OR hf:OWNER/NAME").predict("scan.nii.gz", "mask.nii.gz")
 """
 METRICS = {"dice": "Dice", "iou": "IoU", "hd95_mm": "HD95 mm", "rmse": "RMSE"}
 METRICS |= {"lesion_recall": "lesions found"}
+ENDS = ("mean", "low", "high")
 
 
 def write_card(run_dir: str | Path, cases: Mapping[str, int] | None = None) -> Path:
@@ -102,15 +104,13 @@ def _scores(scores: dict[str, Any]) -> str:
     lines = [f"| method | n | patients | {' | '.join(METRICS[m] for m in known)} |"]
     lines.append("| --- " * (len(known) + 3) + "|")
     for name, found in methods.items():
-        numbers = [_interval(found[m], "mean") if m in found else "" for m in known]
+        values = [[found[m][end] for end in ENDS] if m in found else [] for m in known]
+        numbers = [interval(*value) if value else "" for value in values]
         dice = found["dice"]
         lines.append(f"| {name} | {dice['n']} | {dice['n_patients']} | {' | '.join(numbers)} |")
     if "subtypes" in scores:
         f1 = scores["subtypes"]["macro_f1"]
+        value = interval(f1["value"], f1["low"], f1["high"])
         always = f"always naming the commonest has {f1['majority']:.3f}."
-        lines.append(f"\nSubtypes: macro-F1 {_interval(f1, 'value')}; {always}")
+        lines.append(f"\nSubtypes: macro-F1 {value}; {always}")
     return "\n".join(lines)
-
-
-def _interval(found: Mapping[str, float], middle: str) -> str:
-    return f"{found[middle]:.3f} ({found['low']:.3f} to {found['high']:.3f})"

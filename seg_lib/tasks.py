@@ -82,12 +82,9 @@ def train_task(task: str, data: Path, out: Path, profile: str, seed: int, **how:
     sizes = settings(chosen.lessons[network], profile)
     if spacing_mm := how.pop("spacing_mm", None):
         if "spacing_mm" not in sizes.sizes or min(spacing_mm) <= 0:
-            raise InputError(
-                f"{task}: --spacing {spacing_mm}; give a task of volumes three lengths."
-            )
-        sizes = dataclasses.replace(
-            sizes, sizes=dict(sizes.sizes) | {"spacing_mm": tuple(spacing_mm)}
-        )
+            raise InputError(f"{task}: --spacing {spacing_mm}; give volumes three lengths above 0.")
+        changed = dict(sizes.sizes) | {"spacing_mm": tuple(spacing_mm)}
+        sizes = dataclasses.replace(sizes, sizes=changed)
     with connected() as main:  # the others of several processes have nothing to score
         parts = chosen.load(data, out, sizes, seed)
         model = chosen.train(parts, out, sizes, seed, **how)

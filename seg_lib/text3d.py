@@ -162,9 +162,11 @@ def _frozen_text(model: TextGuided, notes: bool) -> Iterator[None]:
     frozen = [weight for weight in frozen if weight.requires_grad]
     for weight in frozen:
         weight.requires_grad_(False)
-    yield
-    for weight in frozen:
-        weight.requires_grad_(True)
+    try:
+        yield
+    finally:
+        for weight in frozen:
+            weight.requires_grad_(True)
 
 
 def _drawn(sizes: Settings, seed: int) -> dict[str, Any]:

@@ -128,7 +128,8 @@ def _cases_of(
         name = f"{stem.name}_{row:04d}"
         mm = mm and tuple(a * n / size for a, n in zip(mm, record.hu.shape, strict=True))
         image, label = (stem.parent / part / f"{name}.png" for part in ("images", "masks"))
-        cases.append(Case(name, patient, image, label, split, "", record.lungrads, mm))
+        known = {"subtype": record.lungrads, "spacing_mm": mm}
+        cases.append(Case(name, patient, image, label, split, **known))
     return cases
 
 
